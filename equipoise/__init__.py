@@ -1,0 +1,54 @@
+"""equipoise: what adversarial robustness costs an image classifier.
+
+Names load when they are first used, so that `import equipoise` and `equipoise --help` stay fast.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from equipoise import attacks as attacks
+    from equipoise.audit import Run as Run
+    from equipoise.audit import audit as audit
+    from equipoise.audit import check as check
+    from equipoise.classifiers import load_classifier as load_classifier
+    from equipoise.classifiers import wrap as wrap
+    from equipoise.errors import EquipoiseError as EquipoiseError
+    from equipoise.images import load_images as load_images
+    from equipoise.norms import L1 as L1
+    from equipoise.norms import L2 as L2
+    from equipoise.norms import Linf as Linf
+    from equipoise.report import report as report
+    from equipoise.training import train_ladder as train_ladder
+
+_ROOMS = {
+    "attacks": None,
+    "audit": None,
+    "report": None,
+    "Run": "audit",
+    "check": "audit",
+    "load_classifier": "classifiers",
+    "wrap": "classifiers",
+    "EquipoiseError": "errors",
+    "load_images": "images",
+    "L1": "norms",
+    "L2": "norms",
+    "Linf": "norms",
+    "train_ladder": "training",
+}
+"""The public names: a room itself (None), or the room a name lives in."""
+
+__all__ = list(_ROOMS)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'equipoise' has no attribute {name!r}")
+    room = _ROOMS[name]
+    if room is None:
+        return importlib.import_module(f"equipoise.{name}")
+    return getattr(importlib.import_module(f"equipoise.{room}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ROOMS])

@@ -1,0 +1,293 @@
+"""Attacks: a search, image by image, for a small change that makes a classifier answer wrongly.
+
+Notation. x are the images, y their labels, x' the iterates; a threat (see `equipoise.norms`) says which x' are allowed,
+besides x' in [0, 1]. One forward pass of one image counts 1, one backward pass to the image counts 1.
+
+An attack holds settings; calling it runs it. The call checks the input, asks the classifier about the clean images,
+hands those it gets right to `Attack.search`, and reports per image. What a search must do is small: propose images
+through `Search`, which counts passes, notices success and drops broken images from later passes.
+
+Every image has its own random streams, named by (seed, id, attack), and network calls are padded (`call_padded`), so
+that no answer depends on the batch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from functools import partial
+
+import torch
+from torch import Generator, Tensor, nn
+
+from equipoise.classifiers import Classifier, call_padded, check_range
+from equipoise.errors import EquipoiseError
+from equipoise.norms import Threat
+from equipoise.streams import content_ids, stream
+
+__all__ = ["Attack", "AttackResult", "Search"]
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack found, image by image.
+
+    Attributes:
+        images: with shape (B, C, H, W): the adversarial image found, else the last attempt; the clean image where
+            it was misclassified to begin with. Inside the ball and [0, 1].
+        success: with shape (B,): whether the classifier misclassifies `images`.
+        distance: with shape (B,): from the clean image to `images`; for `MinimumNorm` inf where nothing was found.
+        forwards: with shape (B,): forward passes spent.
+        backwards: with shape (B,): backward passes spent.
+        notes: what the attack did other than its settings say, in sentences.
+    """
+
+    images: Tensor
+    success: Tensor
+    distance: Tensor
+    forwards: Tensor
+    backwards: Tensor
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passes(self) -> Tensor:
+        """Forward and backward passes spent on each image, with shape (B,)."""
+        return self.forwards + self.backwards
+
+
+@dataclass
+class Search:
+    """The state of one attack on one batch of n images; rows index the images.
+
+    `best` holds the image to return for each row, `success` whether it is misclassified and `distance` how far it is
+    from the clean image.
+    """
+
+    net: Callable[[Tensor], Tensor]
+    images: Tensor
+    labels: Tensor
+    threat: Threat
+    stream_names: Sequence[tuple[object, ...]]
+    notes: list[str] = field(default_factory=list)
+    clean_logits: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        n, device = len(self.images), self.images.device
+        self.best = self.images.clone()
+        self.success = torch.zeros(n, dtype=torch.bool, device=device)
+        self.distance = torch.zeros(n, device=device)
+        self.forwards = torch.zeros(n, dtype=torch.int64, device=device)
+        self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
+
+    @property
+    def classes(self) -> int:
+        """How many classes K the classifier tells apart."""
+        return self.clean_logits.shape[1]
+
+    def unbroken(self) -> Tensor:
+        """Rows for which nothing was found yet."""
+        return (~self.success).nonzero().squeeze(1)
+
+    def generators(self, rows: Tensor, *name: object) -> list[Generator]:
+        """A fresh random stream for each row, the same whenever it is asked for by the same name."""
+        return [stream(*self.stream_names[row], *name) for row in rows.tolist()]
+
+    def inside(self, rows: Tensor, moved: Tensor, radius: Tensor | float | None = None) -> Tensor:
+        """`moved`, brought into the ball around its clean image and into [0, 1].
+
+        The radius is shortened by two millionths, so that rounding leaves no image outside the ball.
+        """
+        clean = self.images[rows]
+        radius = self.threat.radius if radius is None else radius
+        return (clean + self.threat.project(moved - clean, radius * (1 - 2e-6))).clamp_(0, 1)
+
+    def logits(self, rows: Tensor, x: Tensor) -> Tensor:
+        """Logits with shape (len(rows), K); one forward pass for each row."""
+        self.forwards[rows] += 1
+        with torch.no_grad():
+            return self.net(x).float()
+
+    def gradient(
+        self, rows: Tensor, x: Tensor, loss: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, loss (one per row) and the loss's gradient at `x`; one forward and one backward pass for each row."""
+        self.forwards[rows] += 1
+        self.backwards[rows] += 1
+        with torch.enable_grad():
+            pixels = x.detach().clone().requires_grad_(True)
+            logits = self.net(pixels).float()
+            value = loss(logits)
+            (gradient,) = torch.autograd.grad(value.sum(), pixels)
+        return logits.detach(), value.detach(), self._finite(gradient)
+
+    def slopes(self, rows: Tensor, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The lead of several wrong classes and its gradient: one forward pass and a backward pass for each class.
+
+        Arguments:
+            targets: classes to look at, with shape (len(rows), m).
+
+        Returns:
+            z_t - z_y with shape (len(rows), m), and its gradients with shape (len(rows), m, C, H, W).
+        """
+        self.forwards[rows] += 1
+        self.backwards[rows] += targets.shape[1]
+        with torch.enable_grad():
+            pixels = x.detach().clone().requires_grad_(True)
+            logits = self.net(pixels).float()
+            leads = logits.gather(1, targets) - logits.gather(1, self.labels[rows, None])
+            gradients = [
+                torch.autograd.grad(lead.sum(), pixels, retain_graph=True)[0]
+                for lead in leads.unbind(1)
+            ]
+        return leads.detach(), self._finite(torch.stack(gradients, 1))
+
+    def _finite(self, gradient: Tensor) -> Tensor:
+        """The gradient with zeros for what is NaN or infinite, which would carry an image out of the box."""
+        if gradient.isfinite().all():
+            return gradient
+        self.notes.append(
+            "some gradients were NaN or infinite and counted as 0: the attack was weaker there"
+        )
+        return gradient.nan_to_num(0.0, 0.0, 0.0)
+
+    def offer(self, rows: Tensor, x: Tensor, logits: Tensor) -> Tensor:
+        """Keeps `x` where it is misclassified.
+
+        Returns:
+            which of `rows` are misclassified, with shape (len(rows),).
+        """
+        # Logits that are no numbers are no answer, so they do not count as a wrong one.
+        fooled = (logits.argmax(1) != self.labels[rows]) & logits.isfinite().all(1)
+        if fooled.any():
+            self._keep(rows[fooled], x[fooled])
+            self.success[rows[fooled]] = True
+        return fooled
+
+    def attempt(self, rows: Tensor, x: Tensor, logits: Tensor) -> None:
+        """Keeps `x`, where a run ended, as the image to return: as a success, or as the attempt of an unbroken row."""
+        self.offer(rows, x, logits)
+        unbroken = ~self.success[rows]
+        self._keep(rows[unbroken], x[unbroken])
+
+    def _keep(self, rows: Tensor, x: Tensor) -> None:
+        self.best[rows] = x
+        self.distance[rows] = self.threat.distance(self.images[rows], x)
+
+
+@contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    """The network in eval mode, and each of its modules in its own mode again afterwards."""
+    training = [module for module in net.modules() if module.training]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(ABC):
+    """Settings of an attack. A new attack overrides `search`.
+
+    Raises:
+        EquipoiseError: when a number among the settings is not positive, or a whole one below 1.
+    """
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            least = 1 if isinstance(value, int) else 0
+            counts = isinstance(value, int | float) and not isinstance(value, bool)
+            if counts and not (value >= least and value > 0):
+                raise EquipoiseError(
+                    f"Cannot build {type(self).__name__} with {setting.name}={value}: it is at least 1 where it counts "
+                    "something, and positive otherwise."
+                )
+
+    @abstractmethod
+    def search(self, search: Search) -> None:
+        """Proposes images for the rows that are unbroken; results are left in `search`."""
+
+    def __call__(
+        self,
+        classifier: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        threat: Threat,
+        *,
+        seed: int = 0,
+        ids: Sequence[str] | None = None,
+    ) -> AttackResult:
+        """Attacks a batch.
+
+        Arguments:
+            classifier: from images in [0, 1] to logits; run in eval mode, on its own device.
+            images: with shape (B, C, H, W), in [0, 1].
+            labels: with shape (B,).
+            threat: which changes are allowed.
+            seed: of the random streams.
+            ids: names of the images' random streams; digests of their pixels when None.
+
+        Raises:
+            EquipoiseError: for images outside [0, 1] or labels that do not fit images or classes.
+        """
+        name = type(self).__name__
+        if not isinstance(threat, Threat):
+            raise EquipoiseError(
+                f"{name} needs a threat such as equipoise.L2(0.5), not {threat!r}."
+            )
+        if images.dim() != 4 or labels.shape != images.shape[:1] or labels.is_floating_point():
+            raise EquipoiseError(
+                f"{name} needs images (B, C, H, W) and whole labels (B,), not {tuple(images.shape)} and "
+                f"{tuple(labels.shape)} of {labels.dtype}."
+            )
+        first = next(classifier.parameters(), images)
+        clean = check_range(images.detach(), name).to(first.device, torch.float32)
+        labels = labels.to(first.device, torch.int64)
+        own = isinstance(classifier, Classifier)
+        forward = classifier.logits if own else partial(call_padded, classifier)
+        cast = first.dtype if first.is_floating_point() else torch.float32
+        ids = content_ids(clean) if ids is None else ids
+        if len(ids) != len(clean):
+            raise EquipoiseError(f"{name} was given {len(ids)} ids for {len(clean)} images.")
+        state = Search(
+            net=lambda x: forward(x.to(cast)),
+            images=clean,
+            labels=labels,
+            threat=threat,
+            stream_names=[(seed, i, name) for i in ids],
+        )
+        if len(clean):
+            with _evaluating(classifier):
+                self._run(state)
+        return AttackResult(
+            images=state.best,
+            success=state.success,
+            distance=state.distance,
+            forwards=state.forwards,
+            backwards=state.backwards,
+            notes=tuple(dict.fromkeys(state.notes)),
+        )
+
+    def _run(self, state: Search) -> None:
+        rows = torch.arange(len(state.images), device=state.images.device)
+        logits = state.logits(rows, state.images)
+        if logits.dim() != 2 or logits.shape[1] < 2:
+            raise EquipoiseError(
+                f"{type(self).__name__} needs logits (B, K >= 2), not {tuple(logits.shape)}."
+            )
+        wrong = state.labels[(state.labels < 0) | (state.labels >= logits.shape[1])]
+        if len(wrong):
+            raise EquipoiseError(
+                f"{type(self).__name__} was given the label {int(wrong[0])} for a classifier with "
+                f"{logits.shape[1]} classes: labels run from 0 to {logits.shape[1] - 1}."
+            )
+        if not logits.isfinite().all():
+            raise EquipoiseError(
+                f"{type(self).__name__} got logits that are NaN or infinite on clean images: check the weights."
+            )
+        state.clean_logits = logits
+        state.offer(rows, state.images, logits)
+        if not state.success.all():
+            self.search(state)

@@ -1,0 +1,19 @@
+"""The audit: plan, shards, store, executors, statistics. Calling the room audits: ``equipoise.audit(...)``."""
+
+import sys
+from types import ModuleType
+
+from equipoise.audit.auditing import audit, check
+from equipoise.audit.run import Run
+from equipoise.audit.statistics import Curve, Statistic, robustness_curve
+
+__all__ = ["audit", "check", "Run", "Statistic", "Curve", "robustness_curve"]
+
+
+class _Callable(ModuleType):
+    """The public face has both a room and a function called `audit`; one object serves as both."""
+
+    __call__ = staticmethod(audit)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -1,0 +1,96 @@
+"""The plan of an audit: classifiers x probes x ranges of images, cut into shards with an identity each.
+
+A shard's identity is a digest of the classifier's weights, code and behaviour, the probe's settings, the fingerprint of
+the images in the range, which of them are pictured, the seed and the version of the schema. What has the same identity
+has the same content, whoever computed it; the size of a batch and the order of work are not part of it, since they
+change nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from equipoise.classifiers import Classifier
+from equipoise.images import Images
+from equipoise.probes import Probe
+from equipoise.streams import digest
+
+__all__ = ["IMAGES", "SCHEMA", "Plan", "Shard", "make_plan"]
+
+SCHEMA = 1
+"""Version of the columns and of run.json; a change of meaning raises it."""
+
+IMAGES = "images"
+"""The name under which the images themselves are kept: ids, labels, groups, digests, thumbnails."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The measurements of one probe of one classifier on images first..last-1, or those images themselves."""
+
+    classifier: str | None
+    probe: str
+    first: int
+    last: int
+    identity: str
+
+    @property
+    def file(self) -> str:
+        """Path below the run's folder. Names are for people; the identity alone says what is inside."""
+        where = f"{self.first:07d}-{self.last:07d}-{self.identity}.parquet"
+        if self.classifier is None:
+            return f"shards/{IMAGES}/{where}"
+        apart = digest(self.probe, self.classifier, size=3)
+        return f"shards/{_readable(self.probe)}/{_readable(self.classifier)}-{apart}/{where}"
+
+
+def _readable(name: str) -> str:
+    """The name with whatever a file system could mind replaced, no longer than file systems like."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-.") else "_" for c in name)[:80]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured: `shards` by range, first the images of the range, then every classifier and probe."""
+
+    data: Images
+    shape: tuple[int, int, int]
+    classifiers: dict[str, Classifier]
+    probes: dict[str, Probe]
+    pictured: frozenset[int]
+    seed: int
+    natures: dict[str, str]
+    shards: tuple[Shard, ...]
+
+    def ranges(self) -> list[tuple[int, int]]:
+        return list(dict.fromkeys((shard.first, shard.last) for shard in self.shards))
+
+
+def make_plan(
+    data: Images,
+    classifiers: dict[str, Classifier],
+    probes: Sequence[Probe],
+    *,
+    seed: int,
+    pictures: int,
+    shard_size: int = 256,
+) -> Plan:
+    """Cuts the audit into shards; nothing is computed but fingerprints."""
+    n = len(data)
+    # Spread evenly: a set sorted by class is pictured class by class.
+    pictured = frozenset(
+        round(k * (n - 1) / max(1, pictures - 1)) for k in range(min(pictures, n))
+    )
+    named = {str(probe): probe for probe in probes}
+    shape = data.shape
+    nature = {name: digest(c.fingerprint(), c.behaviour(shape)) for name, c in classifiers.items()}
+    shards = []
+    for first in range(0, n, shard_size):
+        last = min(first + shard_size, n)
+        rows = range(first, last)
+        images = digest(data.fingerprint(rows), sorted(pictured & set(rows)), SCHEMA)
+        shards.append(Shard(None, IMAGES, first, last, images[:16]))
+        for name, fingerprint in nature.items():
+            for key, probe in named.items():
+                identity = digest(images, fingerprint, repr(probe), seed)
+                shards.append(Shard(name, key, first, last, identity[:16]))
+    return Plan(data, shape, classifiers, named, pictured, seed, nature, tuple(shards))

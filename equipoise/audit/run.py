@@ -1,0 +1,183 @@
+"""A run: a folder of Parquet shards and one versioned run.json. Everything shown later is a pure function of it.
+
+run.json says what was asked (data, classifiers, probes, seed), under which versions and with which preflight, and lists
+every shard of the plan in order; the shards hold the answers. A run whose audit was interrupted is readable too: it has
+the shards that were finished.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.audit.plan import IMAGES, SCHEMA
+from equipoise.audit.statistics import Statistic, estimate
+from equipoise.audit.store import connect, is_whole, read_facts, read_shards
+from equipoise.errors import EquipoiseError, did_you_mean
+from equipoise.files import read_json
+from equipoise.probes import load_probe
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+
+__all__ = ["Run", "read_record"]
+
+_PICTURES = ("picture", "change", "amplification")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """run.json of the run in `folder`.
+
+    Raises:
+        EquipoiseError: when there is none, when it is of another schema, or lacks what every run has.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        raise EquipoiseError(
+            f"Cannot open the run {str(folder)!r}: there is no run.json in it. Give the folder that an audit wrote."
+        )
+    record = read_json(path)
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema != SCHEMA:
+        raise EquipoiseError(
+            f"Cannot open the run {str(folder)!r}: its schema is {schema!r}, this version of equipoise reads {SCHEMA}."
+        )
+    lacking = {
+        "status",
+        "created",
+        "seed",
+        "data",
+        "probes",
+        "classifiers",
+        "shards",
+    } - record.keys()
+    if lacking:
+        raise EquipoiseError(
+            f"Cannot open the run {str(folder)!r}: its run.json lacks {', '.join(sorted(lacking))}."
+        )
+    return record
+
+
+class Run:
+    """A run on disk.
+
+    Arguments:
+        folder: with run.json in it.
+
+    Raises:
+        EquipoiseError: when there is no run, or one of another schema.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        self.record = read_record(self.folder)
+        self._connection = connect()
+
+    def __repr__(self) -> str:
+        return (
+            f"Run({str(self.folder)!r}: {len(self.classifiers)} classifiers, {len(self.probes)} probes, "
+            f"{self.record['data']['images']} images, {self.record['status']})"
+        )
+
+    @property
+    def classifiers(self) -> tuple[str, ...]:
+        """Names of the classifiers, in the order they were given."""
+        return tuple(self.record["classifiers"])
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """Specs of the probes, in the order they were given."""
+        return tuple(self.record["probes"])
+
+    def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
+        """Files of the finished shards, in the order of the plan; without a probe all but those of the images."""
+        files = [
+            self.folder / shard["file"]
+            for shard in self.record["shards"]
+            if (shard["probe"] == probe if probe else shard["probe"] != IMAGES)
+            and (classifier is None or shard["classifier"] == classifier)
+        ]
+        return [file for file in files if is_whole(file)]
+
+    def table(self, probe: str | None = None) -> "DuckDBPyRelation":
+        """The measurements: one row for each classifier, probe and image.
+
+        A DuckDB relation: ``.df()`` makes it a pandas frame, ``.pl()`` a polars one, ``.fetchnumpy()`` arrays, and SQL
+        can query it. Columns that a probe does not have are NULL. Pictures are left out; `pictures` has them.
+
+        Arguments:
+            probe: a probe's spec, for its rows and columns only.
+
+        Raises:
+            EquipoiseError: for a probe that the run does not have, or a run without any finished shard.
+        """
+        if probe is not None and probe not in self.probes:
+            raise EquipoiseError(
+                f"The run {self.folder} has no probe {probe!r}. {did_you_mean(probe, self.probes)}"
+            )
+        files = self.shards(probe)
+        if not files:
+            raise EquipoiseError(
+                f"The run {self.folder} has no measurements yet. Repeat its audit to finish it."
+            )
+        relation = read_shards(self._connection, files)
+        return relation.select(*[f'"{c}"' for c in relation.columns if c not in _PICTURES])
+
+    def images(self) -> "DuckDBPyRelation":
+        """The images that were audited: id, label, group, a digest of the pixels, and a PNG of those pictured."""
+        return read_shards(self._connection, self.shards(IMAGES))
+
+    def pictures(self, probe: str) -> "DuckDBPyRelation":
+        """Rows of `probe` that have a picture, with `picture`, `change` (PNG) and `amplification`."""
+        return read_shards(self._connection, self.shards(probe)).filter("picture IS NOT NULL")
+
+    def columns(self, probe: str, classifier: str) -> dict[str, NDArray]:
+        """The columns of one probe of one classifier as arrays, without its pictures."""
+        files = self.shards(probe, classifier)
+        if not files:
+            return {}
+        relation = read_shards(self._connection, files)
+        kept = relation.select(*[f'"{c}"' for c in relation.columns if c not in _PICTURES])
+        return {name: np.ma.getdata(values) for name, values in kept.fetchnumpy().items()}
+
+    @cached_property
+    def _summary(self) -> tuple[Statistic, ...]:
+        rows = []
+        for spec in self.probes:
+            probe = load_probe(spec)
+            for classifier in self.classifiers:
+                columns = self.columns(spec, classifier)
+                for metric in probe.metrics(columns) if columns else []:
+                    found = estimate(metric, seed=self.record["seed"])
+                    rows.append(
+                        Statistic(
+                            classifier,
+                            spec,
+                            metric.name,
+                            **asdict(found),
+                            unit=metric.unit,
+                            better=metric.better,
+                        )
+                    )
+        return tuple(rows)
+
+    def summary(self) -> tuple[Statistic, ...]:
+        """Every metric of every probe for every classifier, with its 95 % interval.
+
+        `pandas.DataFrame(run.summary())` makes a table of it.
+        """
+        return self._summary
+
+    def facts(
+        self, probe: str | None = None, classifier: str | None = None
+    ) -> list[dict[str, Any]]:
+        """What each finished shard took: seconds, device, notes; for the images, those left out as broken."""
+        return read_facts(self.shards(probe, classifier))
+
+    def broken(self) -> list[Sequence[str]]:
+        """Id and reason of every image that could not be read and was left out."""
+        return [item for facts in self.facts(IMAGES) for item in facts["broken"]]

@@ -1,0 +1,134 @@
+"""Statistics with honest intervals.
+
+Images are taken as an independent sample. The 95 % interval of a statistic is the percentile bootstrap over images:
+
+    share    the mean of n zeros and ones with k ones. A resample's sum is binomial(n, k / n), so the bootstrap's
+             percentiles are known without resampling. With fewer than ten ones or ten zeros the bootstrap is too
+             narrow (it is empty at 0 and 1), and the exact interval of Clopper and Pearson stands in.
+    mean     of n numbers, 2,000 resamples.
+    median   likewise.
+
+A curve F(r) = share of images with radius > r gets the band of Dvoretzky, Kiefer and Wolfowitz, which holds at every
+radius at once: F(r) +- sqrt(log(2 / 0.05) / (2 n)).
+
+References:
+    An introduction to the bootstrap (Efron and Tibshirani, 1993), chapter 13
+    The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality (Massart, 1990),
+    https://doi.org/10.1214/aop/1176990746
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtr, bdtrik, betaincinv
+
+from equipoise.probes import Metric
+
+__all__ = [
+    "Curve",
+    "Estimate",
+    "Statistic",
+    "estimate",
+    "highest_share",
+    "lowest_share",
+    "robustness_curve",
+]
+
+LEVEL = 0.95
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval, from `n` images by `method`."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One metric of one probe for one classifier: a row of the summary."""
+
+    classifier: str
+    probe: str
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+    unit: str
+    better: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Robust accuracy at each of `radii`, with a band that holds at all of them at once."""
+
+    radii: NDArray
+    value: NDArray
+    low: NDArray
+    high: NDArray
+
+
+def estimate(metric: Metric, *, seed: int = 0) -> Estimate:
+    """The metric with its interval; NaN throughout when there are no images."""
+    values = np.asarray(metric.values)
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0, "none")
+    if metric.kind == "share":
+        return _share(int(values.astype(bool).sum()), n)
+    reduce = np.mean if metric.kind == "mean" else np.median
+    values = values.astype(np.float64)
+    rng = np.random.default_rng(seed)
+    # A few resamples at a time, so that memory stays bounded for any number of images.
+    chunk = max(1, 1_000_000 // n)
+    resampled = np.concatenate(
+        [
+            reduce(values[rng.integers(0, n, (min(chunk, RESAMPLES - done), n))], axis=1)
+            for done in range(0, RESAMPLES, chunk)
+        ]
+    )
+    # Distances can be infinite, which linear interpolation between order statistics would turn into NaN.
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
+    return Estimate(float(reduce(values)), float(low), float(high), n, "bootstrap")
+
+
+def _share(ones: int, n: int) -> Estimate:
+    tail = (1 - LEVEL) / 2
+    if min(ones, n - ones) < 10:
+        low, high = lowest_share(ones, n, tail), highest_share(ones, n, tail)
+        return Estimate(ones / n, low, high, n, "Clopper-Pearson")
+    low, high = (_binomial_quantile(q, n, ones / n) / n for q in (tail, 1 - tail))
+    return Estimate(ones / n, low, high, n, "bootstrap")
+
+
+def lowest_share(ones: int, n: int, tail: float) -> float:
+    """Clopper and Pearson's lower bound: the share at which `ones` or more of `n` have probability `tail`."""
+    return float(betaincinv(ones, n - ones + 1, tail)) if ones else 0.0
+
+
+def highest_share(ones: int, n: int, tail: float) -> float:
+    """Clopper and Pearson's upper bound: the share at which `ones` or fewer of `n` have probability `tail`."""
+    return float(betaincinv(ones + 1, n - ones, 1 - tail)) if ones < n else 1.0
+
+
+def _binomial_quantile(q: float, n: int, p: float) -> float:
+    """The smallest k for which a binomial(n, p) is at most k with probability q or more."""
+    k = math.ceil(bdtrik(q, n, p))
+    return k - 1 if bdtr(k - 1, n, p) >= q else k
+
+
+def robustness_curve(radius: NDArray, points: NDArray) -> Curve:
+    """Robust accuracy at each of `points` from the smallest radius of every image."""
+    n = len(radius)
+    value = 1 - np.searchsorted(np.sort(radius), points, side="right") / n
+    half = math.sqrt(math.log(2 / (1 - LEVEL)) / (2 * n))
+    return Curve(points, value, np.clip(value - half, 0, 1), np.clip(value + half, 0, 1))

@@ -1,0 +1,119 @@
+"""The store of a run: one zstd Parquet file a shard, complete or absent.
+
+A shard is written under a temporary name, synced and renamed, so that a killed run loses at most the shard in hand. Its
+file name carries its identity, a digest of everything that determines its content; a shard that exists is never
+computed again. What it took (seconds, passes, images left out) rides along as JSON in the file's own metadata.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from equipoise.errors import EquipoiseError
+from equipoise.files import write_atomically
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+__all__ = ["connect", "is_whole", "read_facts", "read_shards", "write_shard"]
+
+
+def connect() -> "DuckDBPyConnection":
+    """A DuckDB connection in memory."""
+    # A module-level import would cost every `equipoise --help` its 0.1 s.
+    import duckdb  # noqa: PLC0415
+
+    return duckdb.connect()
+
+
+def write_shard(
+    path: Path, types: Mapping[str, str], columns: Mapping[str, NDArray], facts: Mapping[str, Any]
+) -> None:
+    """Writes one shard atomically.
+
+    Arguments:
+        path: where to.
+        types: the SQL type of each column, in order.
+        columns: one array per column, all of one length.
+        facts: JSON-able, kept in the file's metadata.
+
+    Raises:
+        EquipoiseError: when the disk is full or the folder cannot be written.
+    """
+    cast = ", ".join(
+        f"CAST({_quoted(name)} AS {kind}) AS {_quoted(name)}" for name, kind in types.items()
+    )
+    text = json.dumps(dict(facts), allow_nan=False)
+
+    def write(temporary: Path) -> None:
+        import duckdb  # noqa: PLC0415
+
+        with connect() as connection:
+            try:
+                connection.register("source", {name: columns[name] for name in types})
+                connection.execute(
+                    f"COPY (SELECT {cast} FROM source) TO {_literal(str(temporary))} "
+                    f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{equipoise: {_literal(text)}}})"
+                )
+            except duckdb.IOException as error:
+                raise OSError(errno.EIO, str(error).splitlines()[0]) from error
+
+    write_atomically(path, write)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether `path` is a Parquet file from its first to its last bytes; one that is not counts as missing."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            if size < 12 or file.read(4) != b"PAR1":
+                return False
+            file.seek(size - 8)
+            footer = file.read(8)
+    except OSError:
+        return False
+    return footer[4:] == b"PAR1" and int.from_bytes(footer[:4], "little") + 12 <= size
+
+
+def read_shards(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "DuckDBPyRelation":
+    """The rows of all shards, as a lazy relation; columns that only some shards have are NULL in the others."""
+    return connection.read_parquet([str(path) for path in paths], union_by_name=True)
+
+
+def read_facts(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """The facts that `write_shard` kept in each shard, in order.
+
+    Raises:
+        EquipoiseError: for a file that is no shard.
+    """
+    import duckdb  # noqa: PLC0415
+
+    if not paths:
+        return []
+    listed = ", ".join(_literal(str(path)) for path in paths)
+    with connect() as connection:
+        try:
+            rows = connection.execute(
+                f"SELECT file_name, value FROM parquet_kv_metadata([{listed}]) WHERE key = 'equipoise'"
+            ).fetchall()
+        except duckdb.Error as error:
+            raise EquipoiseError(
+                f"Cannot read the shards of the run: {str(error).splitlines()[0]}. Delete the broken file and repeat "
+                "the audit: only that shard is computed again."
+            ) from error
+    facts = {name: json.loads(value) for name, value in rows}
+    return [facts[str(path)] for path in paths]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,68 @@
+"""What is judged: classifiers, the small networks, and the preflight that looks them over."""
+
+from pathlib import Path
+
+from equipoise.classifiers import foreign
+from equipoise.classifiers.classifier import Classifier, call_padded, check_range, wrap
+from equipoise.classifiers.folder import NETS, build_net, load_folder, save_classifier
+from equipoise.classifiers.mlp import MLP
+from equipoise.classifiers.preflight import Check, preflight
+from equipoise.classifiers.residual import ResidualNet
+from equipoise.errors import EquipoiseError, did_you_mean
+
+__all__ = [
+    "Classifier",
+    "wrap",
+    "check_range",
+    "call_padded",
+    "load_classifier",
+    "save_classifier",
+    "build_net",
+    "NETS",
+    "MLP",
+    "ResidualNet",
+    "Check",
+    "preflight",
+]
+
+
+def load_classifier(spec: str) -> Classifier:
+    """Loads the classifier that `spec` names, on the CPU.
+
+    ==========================  =====================================================================
+    ``local:DIR``               a folder with classifier.json and weights.safetensors, as training writes
+    ``package.module:function`` calls a function of yours that returns a `torch.nn.Module`
+    ``hf-hub:OWNER/NAME``       the same two files from the Hugging Face hub (extra ``hub``)
+    ``timm:NAME``               a pretrained timm model (extra ``timm``)
+    ``torchvision:NAME``        a pretrained torchvision model (extra ``torchvision``)
+    ==========================  =====================================================================
+
+    Raises:
+        EquipoiseError: for a spec of no known kind, and for whatever keeps the classifier from loading.
+    """
+    kind, colon, target = spec.partition(":")
+    if colon and target:
+        if kind == "local":
+            folder = Path(target).expanduser()
+            return load_folder(folder, folder.resolve().name)
+        if kind == "hf-hub":
+            return foreign.from_hub(target, spec)
+        if kind == "timm":
+            return foreign.from_timm(target, spec)
+        if kind == "torchvision":
+            return foreign.from_torchvision(target, spec)
+        named = all(part.isidentifier() for part in [*kind.split("."), target])
+        if named and ("." in kind or foreign.importable(kind)):
+            return foreign.from_function(kind, target, spec)
+    kinds = [
+        "local:DIR",
+        "package.module:function",
+        "hf-hub:OWNER/NAME",
+        "timm:NAME",
+        "torchvision:NAME",
+    ]
+    if Path(spec).is_dir():
+        raise EquipoiseError(f"Unknown classifier spec {spec!r}. Did you mean 'local:{spec}'?")
+    near = did_you_mean(f"{kind}:", [known.partition(":")[0] + ":" for known in kinds])
+    hint = near if near.startswith("Did") else f"Write one of {', '.join(kinds)}."
+    raise EquipoiseError(f"Unknown classifier spec {spec!r}. {hint}")

@@ -1,0 +1,126 @@
+"""Classifiers on disk: ``classifier.json`` says what the network is, ``weights.safetensors`` holds its weights.
+
+Neither file can run code. The JSON holds the format's version, the kind and settings of the network, the normalisation,
+the class names and facts for the page.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from equipoise.classifiers.classifier import Classifier, wrap
+from equipoise.classifiers.mlp import MLP
+from equipoise.classifiers.residual import ResidualNet
+from equipoise.errors import EquipoiseError, did_you_mean
+from equipoise.files import read_json, write_atomically, write_json
+
+__all__ = ["NETS", "build_net", "load_folder", "save_classifier"]
+
+FORMAT = 1
+NETS: dict[str, type[MLP] | type[ResidualNet]] = {"mlp": MLP, "residual": ResidualNet}
+
+
+def build_net(kind: str, settings: Mapping[str, Any]) -> MLP | ResidualNet:
+    """The small network called `kind`, freshly initialised from torch's global generator.
+
+    Raises:
+        EquipoiseError: for an unknown kind or settings it does not take.
+    """
+    if kind not in NETS:
+        raise EquipoiseError(f"Unknown network {kind!r}. {did_you_mean(kind, NETS)}")
+    try:
+        return NETS[kind](**settings)
+    except TypeError as error:
+        raise EquipoiseError(
+            f"Cannot build the network {kind!r} from {dict(settings)}: {error}."
+        ) from None
+
+
+def save_classifier(classifier: Classifier, folder: Path) -> None:
+    """Writes `classifier`, whose network must be one of `NETS`, as a folder that `load_folder` reads.
+
+    Raises:
+        EquipoiseError: for any other network, or when the folder cannot be written.
+    """
+    net = classifier.net
+    kind = next((k for k, made in NETS.items() if type(net) is made), None)
+    if kind is None or not isinstance(net, MLP | ResidualNet):
+        raise EquipoiseError(
+            f"Cannot save the classifier {classifier.name!r}: its network is a {type(net).__name__}, and "
+            f"only {', '.join(sorted(NETS))} can be rebuilt from a file."
+        )
+    weights = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    write_atomically(folder / "weights.safetensors", lambda path: path.write_bytes(save(weights)))
+    description = {
+        "format": FORMAT,
+        "net": {"kind": kind, **net.settings},
+        "mean": classifier.mean.flatten().tolist(),
+        "std": classifier.std.flatten().tolist(),
+        "classes": None if classifier.classes is None else list(classifier.classes),
+        "facts": classifier.facts,
+    }
+    # Written last: a folder with this file is complete.
+    write_json(folder / "classifier.json", description)
+
+
+def load_folder(folder: Path, name: str) -> Classifier:
+    """Reads what `save_classifier` wrote.
+
+    Raises:
+        EquipoiseError: for a missing or unreadable file, a newer format, or weights that do not fit the network.
+    """
+    if not folder.is_dir():
+        raise EquipoiseError(f"Cannot load the classifier {name!r}: there is no folder {folder}.")
+    description = read_json(folder / "classifier.json")
+    try:
+        if description["format"] != FORMAT:
+            raise EquipoiseError(
+                f"Cannot load the classifier {folder}: its format is {description['format']}, this version of "
+                f"equipoise reads {FORMAT}. Upgrade equipoise."
+            )
+        settings = dict(description["net"])
+        net = build_net(settings.pop("kind"), settings)
+        classifier = wrap(
+            net,
+            mean=description["mean"],
+            std=description["std"],
+            classes=description["classes"],
+            name=name,
+            facts=description["facts"],
+        )
+    except EquipoiseError:
+        raise
+    except KeyError as error:
+        raise EquipoiseError(
+            f"Cannot load {folder / 'classifier.json'}: it lacks {error}."
+        ) from None
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise EquipoiseError(f"Cannot load {folder / 'classifier.json'}: {error}.") from error
+    _load_weights(net, folder / "weights.safetensors")
+    return classifier
+
+
+def _load_weights(net: nn.Module, path: Path) -> None:
+    try:
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise EquipoiseError(f"Cannot read the weights {path}: there is no such file.") from None
+    except (SafetensorError, OSError) as error:
+        raise EquipoiseError(
+            f"Cannot read the weights {path}: {error}. Is the file whole?"
+        ) from None
+    expected = net.state_dict()
+    missing, extra = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    misshapen = {
+        k for k in expected.keys() & weights.keys() if expected[k].shape != weights[k].shape
+    }
+    if missing or extra or misshapen:
+        raise EquipoiseError(
+            f"The weights {path} do not fit the network in classifier.json: missing {sorted(missing)}, "
+            f"unexpected {sorted(extra)}, of another shape {sorted(misshapen)}."
+        )
+    net.load_state_dict(weights)

@@ -1,0 +1,69 @@
+"""Writing files so that a kill, a crash or a full disk leaves the old file or the new one, never half of one."""
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from equipoise.errors import EquipoiseError
+
+__all__ = ["read_json", "write_atomically", "write_json"]
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with a temporary name beside `path`, syncs what it wrote, and renames it to `path`.
+
+    Raises:
+        EquipoiseError: when the disk is full or the folder cannot be written; `path` is then as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise EquipoiseError(
+            f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder, then "
+            "repeat the command: what was finished is kept."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is durable once its folder is synced; systems that cannot open a folder sync it themselves.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        EquipoiseError: when it is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EquipoiseError(f"Cannot read {path}: there is no such file.") from None
+    except OSError as error:
+        raise EquipoiseError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise EquipoiseError(f"Cannot read {path}: it is not JSON ({error}).") from None

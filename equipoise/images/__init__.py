@@ -1,0 +1,53 @@
+"""Images: what is looked at. One file a source; `load_images` opens any of them by its spec."""
+
+from pathlib import Path
+
+from equipoise.errors import EquipoiseError, did_you_mean
+from equipoise.images.decode import BrokenImageError, Decoding
+from equipoise.images.digits import Digits
+from equipoise.images.encode import encode_png
+from equipoise.images.folder import Folder
+from equipoise.images.parquet import Parquet
+from equipoise.images.source import Batch, Broken, Example, Images, Subset
+from equipoise.specs import parse_spec
+
+__all__ = [
+    "load_images",
+    "Images",
+    "Subset",
+    "Example",
+    "Batch",
+    "Broken",
+    "BrokenImageError",
+    "Decoding",
+    "Digits",
+    "Folder",
+    "Parquet",
+    "encode_png",
+]
+
+_SOURCES = {"digits": Digits, "folder": Folder, "parquet": Parquet}
+
+
+def load_images(spec: str, split: str = "test") -> Images:
+    """Opens a set of images; none is decoded yet.
+
+    Arguments:
+        spec: ``digits``, ``folder:PATH`` or ``parquet:PATH``, the last two with the options
+            ``?size=32`` (resize and crop to a square) and ``&channels=3`` (1 or 3; found from the
+            files when not given).
+        split: such as "train" or "test".
+
+    Raises:
+        EquipoiseError: for an unknown kind, path, split or option, an empty set, or a wrong table.
+    """
+    parsed = parse_spec(spec)
+    source = _SOURCES.get(parsed.kind)
+    if source is None:
+        path = Path(spec.partition("?")[0]).expanduser()
+        known = f"{'folder' if path.is_dir() else 'parquet'}:{spec}"
+        hint = f"Did you mean {known!r}?" if path.exists() else did_you_mean(parsed.kind, _SOURCES)
+        raise EquipoiseError(
+            f"Cannot open the images {spec!r}: {parsed.kind!r} is no kind of source. {hint}"
+        )
+    return source.open(parsed, split)

@@ -1,0 +1,264 @@
+"""Threats: a norm and a radius, and everything that follows from them.
+
+Notation. A perturbation delta has shape (B, C, H, W), is added to an image x in [0, 1], and is judged image by image:
+the threat allows ||delta||_p <= radius. The dual exponent q satisfies 1/p + 1/q = 1, and ||g||_q is the most that a
+gradient g can gain per unit of radius: max over ||delta||_p <= 1 of <g, delta>.
+
+    p     dual q   steepest unit step for g                 projection
+    1     inf      all on one coordinate of largest |g|     soft threshold found by sorting
+    2     2        g / ||g||_2                              rescaling
+    inf   1        sign(g)                                  clamping
+
+Radii may differ per image wherever a tensor of shape (B,) is accepted.
+
+References:
+    Efficient projections onto the l1-ball for learning in high dimensions (Duchi et al., 2008),
+    https://doi.org/10.1145/1390156.1390176
+    Mind the box: l1-APGD for sparse adversarial attacks on image classifiers (Croce and Hein, 2021),
+    https://arxiv.org/abs/2103.01208
+    A probabilistic approach to the geometry of the l_p^n-ball (Barthe et al., 2005),
+    https://arxiv.org/abs/math/0503650
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from equipoise.errors import EquipoiseError, did_you_mean
+from equipoise.specs import parse_number
+
+__all__ = ["L1", "L2", "Linf", "Norm", "Threat", "format_radius", "parse_threat"]
+
+
+class Norm(StrEnum):
+    """An l_p norm of each image of a batch: ``Norm.L2(delta)`` has shape (B,)."""
+
+    L1 = "l1"
+    L2 = "l2"
+    LINF = "linf"
+
+    @property
+    def order(self) -> float:
+        """The exponent p: 1, 2 or inf."""
+        return float(self.removeprefix("l"))
+
+    @property
+    def dual(self) -> "Norm":
+        """The norm with exponent q, 1/p + 1/q = 1."""
+        return {Norm.L1: Norm.LINF, Norm.L2: Norm.L2, Norm.LINF: Norm.L1}[self]
+
+    def __call__(self, delta: Tensor) -> Tensor:
+        """||delta||_p of each image: from shape (B, ...) to (B,)."""
+        return torch.linalg.vector_norm(delta.flatten(1), ord=self.order, dim=1)
+
+
+def _column(value: Tensor | float, like: Tensor) -> Tensor:
+    """`value`, one number or one per image, shaped to broadcast against `like` (B, ...)."""
+    value = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    return value.reshape(-1, *[1] * (like.dim() - 1)) if value.dim() else value
+
+
+def format_radius(radius: float) -> str:
+    """A radius as people write it: ``0.5`` where that is exact, ``8/255`` where it is a whole number of grey levels."""
+    short, levels = f"{radius:g}", round(radius * 255)
+    if float(short) == radius:
+        return short
+    return f"{levels}/255" if levels / 255 == radius else repr(radius)
+
+
+@dataclass(frozen=True)
+class Threat(ABC):
+    """Every change of an image whose norm is at most `radius`, in units of images in [0, 1].
+
+    Raises:
+        EquipoiseError: when the radius is negative or not finite.
+    """
+
+    radius: float
+    norm: ClassVar[Norm]
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.radius, int | float) and not isinstance(self.radius, bool)
+        if not (number and math.isfinite(self.radius) and self.radius >= 0):
+            raise EquipoiseError(
+                f"Cannot build {type(self).__name__}({self.radius!r}): a radius is finite and at least 0, in units of "
+                "images in [0, 1] (write 8/255, not 8)."
+            )
+
+    def __str__(self) -> str:
+        """The threat as the command line takes it: ``l2:0.5``, ``linf:8/255``."""
+        return f"{self.norm}:{format_radius(self.radius)}"
+
+    @property
+    def dual(self) -> Norm:
+        """The dual norm, that of gradients."""
+        return self.norm.dual
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """||a - b||_p of each pair of images: shapes (B, C, H, W) to (B,)."""
+        return self.norm(a - b)
+
+    @abstractmethod
+    def project(self, delta: Tensor, radius: Tensor | float | None = None) -> Tensor:
+        """The point of the ball nearest to `delta` in the Euclidean distance.
+
+        Arguments:
+            delta: with shape (B, ...).
+            radius: one for all or one per image with shape (B,); the threat's own when None.
+        """
+
+    @abstractmethod
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """argmax of <gradient, v> over ||v||_p <= 1, image by image; zero where the gradient is."""
+
+    @abstractmethod
+    def _unit(self, shape: Sequence[int], generator: Generator) -> Tensor:
+        """One point drawn uniformly from the unit ball."""
+
+    def random(
+        self,
+        like: Tensor,
+        generators: Sequence[Generator],
+        radius: Tensor | float | None = None,
+    ) -> Tensor:
+        """Points drawn uniformly from the ball, one per image, each from its own CPU generator.
+
+        Arguments:
+            like: gives shape (B, C, H, W), dtype and device.
+            generators: B generators.
+            radius: one for all or one per image; the threat's own when None.
+        """
+        if not generators:
+            return torch.zeros_like(like)
+        shape = like.shape[1:]
+        unit = torch.stack([self._unit(shape, generator) for generator in generators])
+        scale = _column(self.radius if radius is None else radius, like)
+        return unit.to(like) * scale
+
+    def ascend(self, images: Tensor, gradient: Tensor, size: Tensor | float) -> Tensor:
+        """`images` moved by `size` in the direction of steepest ascent; the box is left to the caller.
+
+        Arguments:
+            images: current iterates in [0, 1], with shape (B, C, H, W).
+            gradient: of the quantity to increase, same shape.
+            size: length of the step in the threat's norm, one or per image.
+        """
+        return torch.addcmul(images, self.steepest(gradient), _column(size, images))
+
+
+@dataclass(frozen=True)
+class Linf(Threat):
+    """No pixel changes by more than `radius`."""
+
+    norm: ClassVar[Norm] = Norm.LINF
+
+    def project(self, delta: Tensor, radius: Tensor | float | None = None) -> Tensor:
+        if radius is None:
+            return delta.clamp(-self.radius, self.radius)
+        bound = _column(radius, delta)
+        return torch.minimum(torch.maximum(delta, -bound), bound)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        return gradient.sign()
+
+    def _unit(self, shape: Sequence[int], generator: Generator) -> Tensor:
+        return torch.rand(*shape, generator=generator) * 2 - 1
+
+
+@dataclass(frozen=True)
+class L2(Threat):
+    """The Euclidean length of the change is at most `radius`."""
+
+    norm: ClassVar[Norm] = Norm.L2
+
+    def project(self, delta: Tensor, radius: Tensor | float | None = None) -> Tensor:
+        bound = _column(self.radius if radius is None else radius, delta)
+        length = _column(self.norm(delta), delta).clamp(min=torch.finfo(delta.dtype).tiny)
+        return delta * (bound / length).clamp(max=1)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        # Dividing by the largest entry first keeps tiny gradients from underflowing when squared.
+        tiny = torch.finfo(gradient.dtype).tiny
+        scaled = gradient / _column(Norm.LINF(gradient), gradient).clamp(min=tiny)
+        return scaled.mul_(1 / _column(self.norm(scaled), gradient).clamp(min=tiny))
+
+    def _unit(self, shape: Sequence[int], generator: Generator) -> Tensor:
+        direction = torch.randn(*shape, generator=generator)
+        share = torch.rand((), generator=generator) ** (1 / math.prod(shape))
+        return direction / direction.norm() * share
+
+
+@dataclass(frozen=True)
+class L1(Threat):
+    """The absolute changes of all pixels and channels add up to at most `radius`."""
+
+    norm: ClassVar[Norm] = Norm.L1
+
+    def project(self, delta: Tensor, radius: Tensor | float | None = None) -> Tensor:
+        # Sums of many sizes lose digits that their difference from the radius needs, hence double precision.
+        bound = torch.as_tensor(
+            self.radius if radius is None else radius, dtype=torch.float64, device=delta.device
+        ).expand(len(delta))
+        size = delta.flatten(1).abs().double()
+        # The projection is a soft threshold t with sum(max(size - t, 0)) = bound. With sizes in descending order, t
+        # is (sum of the k largest - bound) / k for the largest k that leaves the k-th size above t.
+        ordered = size.sort(dim=1, descending=True).values
+        count = torch.arange(1, size.shape[1] + 1, device=delta.device, dtype=size.dtype)
+        candidates = (ordered.cumsum(1) - bound[:, None]) / count
+        kept = (ordered > candidates).sum(1, keepdim=True).clamp(min=1)
+        threshold = candidates.gather(1, kept - 1).clamp(min=0)
+        shrunk = (size - threshold).clamp(min=0).to(delta.dtype) * delta.flatten(1).sign()
+        inside = size.sum(1, keepdim=True) <= bound[:, None]
+        return torch.where(inside, delta.flatten(1), shrunk).reshape(delta.shape)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        flat = gradient.flatten(1)
+        best = flat.abs().argmax(1, keepdim=True)
+        value = flat.gather(1, best).sign()
+        return torch.zeros_like(flat).scatter_(1, best, value).reshape(gradient.shape)
+
+    def _unit(self, shape: Sequence[int], generator: Generator) -> Tensor:
+        n = math.prod(shape)
+        # n + 1 exponentials divided by their sum are uniform on the simplex; dropping one fills the ball.
+        spacing = -torch.log1p(-torch.rand(n + 1, generator=generator, dtype=torch.float64))
+        sign = torch.randint(0, 2, (n,), generator=generator) * 2 - 1
+        return (sign * spacing[:n] / spacing.sum()).reshape(*shape).float()
+
+    def ascend(self, images: Tensor, gradient: Tensor, size: Tensor | float) -> Tensor:
+        """The steepest step inside the box: pixels move to their edge of [0, 1] in order of |gradient| until the
+        budget is spent. A step on one pixel alone would leave the box and waste most of its length."""
+        flat, slope = images.flatten(1), gradient.flatten(1)
+        room = torch.where(slope > 0, 1 - flat, flat).masked_fill(slope == 0, 0).clamp(min=0)
+        order = slope.abs().argsort(dim=1, descending=True)
+        sorted_room = room.gather(1, order)
+        budget = _column(size, flat).expand(len(flat), 1)
+        left = (budget - (sorted_room.cumsum(1) - sorted_room)).clamp(min=0)
+        move = torch.zeros_like(flat).scatter_(1, order, torch.minimum(sorted_room, left))
+        return (flat + slope.sign() * move).reshape(images.shape)
+
+
+def parse_threat(text: str) -> Threat:
+    """Reads ``linf:8/255``, ``l2:0.5`` or ``l1:12``.
+
+    Raises:
+        EquipoiseError: for an unknown norm or a radius that is no number.
+    """
+    name, _, radius = text.partition(":")
+    kinds: dict[str, type[Threat]] = {"l1": L1, "l2": L2, "linf": Linf}
+    if name.lower() not in kinds:
+        raise EquipoiseError(
+            f"Unknown norm {name!r} in the threat {text!r}. {did_you_mean(name, kinds)}"
+        )
+    size = parse_number(radius, f"the radius of the threat {text!r}")
+    if name.lower() == "linf" and size > 1:
+        raise EquipoiseError(
+            f"The threat {text!r} allows any image at all: radii are in units of images in [0, 1], so write linf:8/255 "
+            "for eight grey levels."
+        )
+    return kinds[name.lower()](size)

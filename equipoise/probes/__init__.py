@@ -1,0 +1,41 @@
+"""Probes: one question a file, each with its metrics."""
+
+from equipoise.errors import EquipoiseError, did_you_mean
+from equipoise.norms import parse_threat
+from equipoise.probes.adversarial import Adversarial
+from equipoise.probes.probe import Answers, Metric, Probe
+from equipoise.probes.standard import Standard
+from equipoise.specs import parse_spec, parse_whole_number
+
+__all__ = ["Standard", "Adversarial", "load_probe", "Probe", "Answers", "Metric"]
+
+
+def load_probe(spec: str) -> Probe:
+    """The probe that `spec` names: ``standard``, ``adversarial:l2:0.5``, ``adversarial:linf:8/255?steps=100``.
+
+    Raises:
+        EquipoiseError: for an unknown probe, threat or option.
+    """
+    parsed = parse_spec(spec)
+    if parsed.kind == Standard.name:
+        if parsed.target:
+            raise EquipoiseError(
+                f"The probe 'standard' takes no target, but {spec!r} gives it {parsed.target!r}."
+            )
+        parsed.only()
+        return Standard()
+    if parsed.kind == Adversarial.name:
+        options = parsed.only("steps")
+        if not parsed.target:
+            raise EquipoiseError(
+                f"The probe {spec!r} needs a threat: write adversarial:linf:8/255 or adversarial:l2:0.5."
+            )
+        threat = parse_threat(parsed.target)
+        if "steps" in options:
+            return Adversarial(
+                threat, parse_whole_number(options["steps"], f"the option steps of {spec!r}")
+            )
+        return Adversarial(threat)
+    raise EquipoiseError(
+        f"Unknown probe {parsed.kind!r} in {spec!r}. {did_you_mean(parsed.kind, [Standard.name, Adversarial.name])}"
+    )

@@ -1,0 +1,79 @@
+"""Probes: one question of one classifier about each image, answered with a few columns per image.
+
+A probe also knows its metrics: which per-image values, averaged over images, people quote.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from numpy.typing import NDArray
+
+from equipoise.classifiers import Classifier
+from equipoise.images import Batch
+
+__all__ = ["Answers", "Metric", "Probe"]
+
+Columns = Mapping[str, NDArray]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a probe found on one batch.
+
+    Attributes:
+        columns: one array with an entry per image for each of the probe's columns.
+        notes: what was done other than the settings say, in sentences.
+    """
+
+    columns: dict[str, NDArray]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A statistic people quote: the mean or the median of `values` over images.
+
+    Attributes:
+        name: in words, for tables and pages.
+        values: with shape (N,).
+        kind: "share" for the mean of zeros and ones, "mean" or "median" of numbers.
+        unit: "share" for what is between 0 and 1 and read in per cent, "distance" for what is measured in pixel units.
+        better: whether people want it "high", or "neither" high nor low.
+    """
+
+    name: str
+    values: NDArray
+    kind: Literal["share", "mean", "median"]
+    unit: Literal["share", "distance"] = "share"
+    better: Literal["high", "neither"] = "high"
+
+
+@dataclass(frozen=True)
+class Probe(ABC):
+    """Settings of a probe. A new one names its columns and overrides `measure` and `metrics`.
+
+    `str(probe)` is its spec, which identifies it in tables; settings that change an answer must show in it.
+    """
+
+    name: ClassVar[str]
+    types: ClassVar[Mapping[str, str]]
+    """The SQL type of each column."""
+
+    @abstractmethod
+    def measure(
+        self, classifier: Classifier, batch: Batch, *, seed: int, pictured: Sequence[bool]
+    ) -> Answers:
+        """Asks the question about every image of `batch`.
+
+        Arguments:
+            classifier: on the device of `batch`.
+            batch: images with labels and ids.
+            seed: of the random streams.
+            pictured: for which images to keep pictures, one flag each.
+        """
+
+    @abstractmethod
+    def metrics(self, columns: Columns) -> list[Metric]:
+        """The probe's metrics, from its columns over all images."""

@@ -1,0 +1,18 @@
+"""The page: a pure function of a run. Calling the room writes it: ``equipoise.report(run, "first.html")``."""
+
+import sys
+from types import ModuleType
+
+from equipoise.report.difference import Difference, paired_difference
+from equipoise.report.page import report
+
+__all__ = ["report", "Difference", "paired_difference"]
+
+
+class _Callable(ModuleType):
+    """The public face has both a room and a function called `report`; one object serves as both."""
+
+    __call__ = staticmethod(report)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -1,0 +1,108 @@
+"""How the run was made: time and passes spent, and references for exactly what was used."""
+
+from dataclasses import dataclass
+
+from equipoise.report.reading import Reading
+from equipoise.report.words import count, duration
+
+__all__ = ["Spent", "references", "spending"]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one probe of one classifier took."""
+
+    classifier: str
+    probe: str
+    seconds: str
+    forwards: str
+    backwards: str
+
+
+def spending(reading: Reading) -> tuple[list[Spent], str]:
+    """Rows by classifier and probe, and the time of all of them together."""
+    rows, total = [], 0.0
+    for judged in reading.classifiers:
+        for probe in reading.run.probes:
+            facts = reading.facts.get((judged.name, probe))
+            if not facts:
+                continue
+            seconds = sum(f["seconds"] for f in facts)
+            total += seconds
+            columns = reading.columns(probe, judged.name)
+            passes = [
+                count(int(columns[key].sum())) if key in columns else ""
+                for key in ("forwards", "backwards")
+            ]
+            rows.append(Spent(judged.name, probe, duration(seconds), *passes))
+    return rows, duration(total)
+
+
+def references(reading: Reading) -> list[str]:
+    """BibTeX of the attacks, the training and the intervals that this run used."""
+    keys = ["efron1993", "clopper1934"]
+    if reading.threats:
+        keys += ["rony2019", "pintor2021", "croce2020", "massart1990"]
+    objectives = [
+        (about.get("facts") or {}).get("objective")
+        for about in reading.record["classifiers"].values()
+    ]
+    if any(isinstance(o, dict) and o.get("name") == "adversarial" for o in objectives):
+        keys.append("madry2018")
+    if any(under.threat.norm == "l1" for under in reading.threats):
+        keys.append("duchi2008")
+    if reading.record["data"]["spec"].partition("?")[0] == "digits":
+        keys.append("alpaydin1998")
+    return [_BIBTEX[key] for key in keys]
+
+
+_BIBTEX = {
+    "rony2019": """@inproceedings{rony2019,
+  title = {Decoupling Direction and Norm for Efficient Gradient-Based {L2} Adversarial Attacks and Defenses},
+  author = {Rony, J{\\'e}r{\\^o}me and Hafemann, Luiz G. and Oliveira, Luiz S. and Ben Ayed, Ismail and Sabourin, Robert
+    and Granger, Eric},
+  booktitle = {CVPR}, year = {2019}, eprint = {1811.09600}, archiveprefix = {arXiv}
+}""",
+    "pintor2021": """@inproceedings{pintor2021,
+  title = {Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints},
+  author = {Pintor, Maura and Roli, Fabio and Brendel, Wieland and Biggio, Battista},
+  booktitle = {NeurIPS}, year = {2021}, eprint = {2102.12827}, archiveprefix = {arXiv}
+}""",
+    "croce2020": """@inproceedings{croce2020,
+  title = {Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks},
+  author = {Croce, Francesco and Hein, Matthias},
+  booktitle = {ICML}, year = {2020}, eprint = {2003.01690}, archiveprefix = {arXiv}
+}""",
+    "madry2018": """@inproceedings{madry2018,
+  title = {Towards Deep Learning Models Resistant to Adversarial Attacks},
+  author = {Madry, Aleksander and Makelov, Aleksandar and Schmidt, Ludwig and Tsipras, Dimitris and Vladu, Adrian},
+  booktitle = {ICLR}, year = {2018}, eprint = {1706.06083}, archiveprefix = {arXiv}
+}""",
+    "duchi2008": """@inproceedings{duchi2008,
+  title = {Efficient Projections onto the l1-Ball for Learning in High Dimensions},
+  author = {Duchi, John and Shalev-Shwartz, Shai and Singer, Yoram and Chandra, Tushar},
+  booktitle = {ICML}, year = {2008}, doi = {10.1145/1390156.1390191}
+}""",
+    "massart1990": """@article{massart1990,
+  title = {The Tight Constant in the {Dvoretzky-Kiefer-Wolfowitz} Inequality},
+  author = {Massart, Pascal},
+  journal = {The Annals of Probability}, volume = {18}, number = {3}, pages = {1269--1283}, year = {1990},
+  doi = {10.1214/aop/1176990746}
+}""",
+    "efron1993": """@book{efron1993,
+  title = {An Introduction to the Bootstrap},
+  author = {Efron, Bradley and Tibshirani, Robert J.},
+  publisher = {Chapman and Hall}, year = {1993}
+}""",
+    "clopper1934": """@article{clopper1934,
+  title = {The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial},
+  author = {Clopper, C. J. and Pearson, E. S.},
+  journal = {Biometrika}, volume = {26}, number = {4}, pages = {404--413}, year = {1934},
+  doi = {10.1093/biomet/26.4.404}
+}""",
+    "alpaydin1998": """@misc{alpaydin1998,
+  title = {Optical Recognition of Handwritten Digits},
+  author = {Alpaydin, E. and Kaynak, C.},
+  howpublished = {UCI Machine Learning Repository}, year = {1998}, doi = {10.24432/C50P49}
+}""",
+}

@@ -1,0 +1,121 @@
+"""The page itself: everything that was found, put into one HTML file that needs nothing else.
+
+The file asks no host for anything: scripts, styles, charts and pictures are inside, and a content security policy
+forbids the browser every connection. Names of classifiers, classes and files are text wherever they appear.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from equipoise.audit import Run
+from equipoise.files import write_atomically
+from equipoise.report.charts import along_ladder, curves, trade_off
+from equipoise.report.findings import findings, progress
+from equipoise.report.gallery import hang
+from equipoise.report.making import references, spending
+from equipoise.report.palette import variables
+from equipoise.report.reading import Reading
+from equipoise.report.story import tell
+from equipoise.report.table import group_sizes, tabulate
+from equipoise.report.vega import vega_scripts
+from equipoise.report.words import count, day
+
+__all__ = ["report"]
+
+HERE = Path(__file__).parent
+
+
+def report(run: Run | str | Path, out: str | Path) -> Path:
+    """Writes the page of a run: one HTML file that opens anywhere, without a network.
+
+    The page is a function of the run alone; the same run gives the same bytes. An unfinished run gives a page of what
+    is there.
+
+    Arguments:
+        run: a run or its folder.
+        out: the file to write, replaced atomically.
+
+    Returns:
+        the file.
+
+    Raises:
+        EquipoiseError: when there is no run in the folder, or the file cannot be written.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    out = Path(out).expanduser()
+    # What UTF-8 cannot say (half of a surrogate pair in a file name) becomes a question mark.
+    page = render(Reading(run)).encode("utf-8", "replace")
+    write_atomically(out, lambda temporary: temporary.write_bytes(page))
+    return out
+
+
+def render(reading: Reading) -> str:
+    """The page as text."""
+    run, record = reading.run, reading.record
+    figures = {
+        "trade_off": trade_off(reading),
+        "ladder": along_ladder(reading),
+        "curves": curves(reading),
+    }
+    gallery = hang(reading)
+    done, total = progress(run)
+    rows, seconds = spending(reading)
+    light, dark = variables(len(reading.classifiers), ordered=reading.ordered)
+    data = {
+        "charts": {
+            f"{k}-{i}": f.spec for k, listed in figures.items() for i, f in enumerate(listed)
+        },
+        "gallery": {
+            "rows": gallery.rows,
+            "pictures": gallery.pictures,
+            "classifiers": [j.name for j in reading.classifiers],
+            "threats": [under.title for under in reading.threats],
+            "classes": reading.classes,
+            "pixelated": gallery.side <= 64,
+        },
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["count"] = count
+    return environment.get_template("template.html").render(
+        reading=reading,
+        record=record,
+        date=day(record.get("finished") or record["created"]),
+        done=done,
+        total=total,
+        story=tell(reading),
+        figures=figures,
+        table=tabulate(reading),
+        groups=group_sizes(reading),
+        gallery=gallery,
+        findings=findings(reading),
+        spent=rows,
+        seconds=seconds,
+        references=references(reading),
+        light=Markup(light),
+        dark=Markup(dark),
+        style=Markup(_read("page.css")),
+        script=Markup(_read("page.js")),
+        vega=Markup(vega_scripts() if any(figures.values()) else ""),
+        data=Markup(_embed(data)),
+    )
+
+
+def _read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _embed(data: Any) -> str:
+    """JSON that may stand inside a script element, whatever text it holds: nothing in it can end the element."""
+    text = json.dumps(data, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    return re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)

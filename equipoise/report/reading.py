@@ -1,0 +1,167 @@
+"""What the page needs of a run, read once: who was judged, under which threats, and the statistics by name.
+
+Classifiers that carry the facts `norm` and `radius` of their training form a ladder for each norm; standard training,
+of radius 0, is the lowest rung of every ladder. When all classifiers stand on one ladder they are ordered along it.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.audit import Run, Statistic
+from equipoise.norms import Threat, format_radius
+from equipoise.probes import Adversarial, Standard, load_probe
+
+__all__ = ["Judged", "Reading", "Under"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A classifier, with the norm and radius it was trained for where it says so."""
+
+    name: str
+    norm: str | None
+    radius: float | None
+
+    @property
+    def trained(self) -> str:
+        """The radius as people write it, or nothing."""
+        return "" if self.radius is None else format_radius(self.radius)
+
+
+@dataclass(frozen=True)
+class Under:
+    """An adversarial probe of the run and its threat."""
+
+    spec: str
+    threat: Threat
+    title: str
+
+
+class Reading:
+    """A run as the page sees it.
+
+    Arguments:
+        run: finished or not.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.record = run.record
+        self.classes: list[str] = [str(name) for name in run.record["data"]["classes"]]
+
+    @cached_property
+    def classifiers(self) -> tuple[Judged, ...]:
+        """Those judged, along their ladder when there is exactly one, otherwise in the order they were given."""
+        judged = [_judged(name, about) for name, about in self.record["classifiers"].items()]
+        if len(judged) > 1 and all(j.radius is not None for j in judged):
+            norms = {j.norm for j in judged if j.radius}
+            if len(norms) == 1:
+                judged.sort(key=lambda j: j.radius or 0.0)
+        return tuple(judged)
+
+    @cached_property
+    def ordered(self) -> bool:
+        """Whether all classifiers stand on one ladder."""
+        ladders = self.ladders
+        return len(ladders) == 1 and len(next(iter(ladders.values()))) == len(self.classifiers)
+
+    @cached_property
+    def ladders(self) -> dict[str, tuple[Judged, ...]]:
+        """Rungs by norm, lowest first, of every norm with at least two radii."""
+        rungs = [j for j in self.classifiers if j.radius is not None]
+        norms = dict.fromkeys(j.norm for j in rungs if j.radius and j.norm)
+        found = {
+            norm: tuple(
+                sorted(
+                    (j for j in rungs if not j.radius or j.norm == norm),
+                    key=lambda j: j.radius or 0.0,
+                )
+            )
+            for norm in norms
+        }
+        return {norm: rungs for norm, rungs in found.items() if len({j.radius for j in rungs}) > 1}
+
+    @cached_property
+    def standard(self) -> str | None:
+        """Spec of the standard probe."""
+        return next((s for s in self.run.probes if isinstance(load_probe(s), Standard)), None)
+
+    @cached_property
+    def threats(self) -> tuple[Under, ...]:
+        """The adversarial probes, those in the norm of a ladder first."""
+        probes = [(spec, load_probe(spec)) for spec in self.run.probes]
+        found = [(spec, p.threat) for spec, p in probes if isinstance(p, Adversarial)]
+        names = [str(threat) for _, threat in found]
+        under = [
+            Under(spec, threat, str(threat) if names.count(str(threat)) == 1 else spec)
+            for spec, threat in found
+        ]
+        return tuple(sorted(under, key=lambda u: u.threat.norm not in self.ladders))
+
+    @cached_property
+    def _statistics(self) -> dict[tuple[str, str, str], Statistic]:
+        return {(s.classifier, s.probe, s.name): s for s in self.run.summary()}
+
+    def standard_accuracy(self, classifier: str) -> Statistic | None:
+        """With its interval; None where nothing was measured yet."""
+        return self._statistics.get((classifier, self.standard or "", "standard accuracy"))
+
+    def robust_accuracy(self, classifier: str, under: Under) -> Statistic | None:
+        """With its interval; None where nothing was measured yet."""
+        return self._statistics.get((classifier, under.spec, f"robust accuracy at {under.threat}"))
+
+    @cached_property
+    def _columns(self) -> dict[tuple[str, str], dict[str, NDArray]]:
+        return {}
+
+    def columns(self, probe: str, classifier: str) -> dict[str, NDArray]:
+        """Like `Run.columns`, read once."""
+        key = (probe, classifier)
+        if key not in self._columns:
+            self._columns[key] = self.run.columns(probe, classifier)
+        return self._columns[key]
+
+    @cached_property
+    def facts(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        """What the finished shards of each classifier and probe took."""
+        folder, found = self.run.folder, {}
+        shards = [
+            (s["classifier"], s["probe"])
+            for s in self.record["shards"]
+            if s["classifier"] is not None and (folder / s["file"]).exists()
+        ]
+        for key, facts in zip(shards, self.run.facts(), strict=True):
+            found.setdefault(key, []).append(facts)
+        return found
+
+    def right(self, classifier: str, under: Under | None = None) -> dict[str, bool]:
+        """By image id: is it classified correctly as it is, or does it withstand the threat `under`?"""
+        spec = under.spec if under else self.standard
+        columns = self.columns(spec, classifier) if spec else {}
+        if not columns:
+            return {}
+        right = ~columns["success"].astype(bool) if under else columns["correct"].astype(bool)
+        return dict(zip(columns["id"].tolist(), right.tolist(), strict=True))
+
+    def pair(
+        self, before: str, after: str, under: Under | None = None
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """`right` of two classifiers on the images that both have answers for, in one order."""
+        a, b = self.right(before, under), self.right(after, under)
+        both = [key for key in a if key in b]
+        return np.array([a[k] for k in both], bool), np.array([b[k] for k in both], bool)
+
+
+def _judged(name: str, about: dict[str, Any]) -> Judged:
+    facts = about.get("facts") or {}
+    radius, norm = facts.get("radius"), facts.get("norm")
+    if isinstance(radius, bool) or not isinstance(radius, int | float):
+        return Judged(name, None, None)
+    if not math.isfinite(radius) or radius < 0 or (radius > 0 and not norm):
+        return Judged(name, None, None)
+    return Judged(name, str(norm) if norm else None, float(radius))

@@ -1,0 +1,183 @@
+"""The summary: one to three sentences that the numbers generate.
+
+Only what the images show is said. Differences between classifiers are paired over the same images; where the interval
+of one includes 0 the sentence says that no difference is shown, not that there is none. The rung compared with the
+lowest is picked for its robust accuracy, and its interval is widened for the choice.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from equipoise.audit import Statistic
+from equipoise.report.difference import Difference, paired_difference
+from equipoise.report.reading import Judged, Reading, Under
+from equipoise.report.words import apart, count, percent, points, span
+
+__all__ = ["Story", "tell"]
+
+
+@dataclass(frozen=True)
+class Story:
+    """Sentences, and how their intervals were made."""
+
+    sentences: tuple[str, ...]
+    method: str
+
+
+def tell(reading: Reading) -> Story:
+    """The summary of a run."""
+    under = reading.threats[0] if reading.threats else None
+    if reading.standard is None or under is None:
+        return _plain(reading, under)
+    ladder = reading.ladders.get(under.threat.norm) or next(iter(reading.ladders.values()), ())
+    rungs = _comparable(reading, ladder, under)
+    if len(rungs) > 1:
+        return _ladder(reading, rungs, under)
+    judged = _comparable(reading, reading.classifiers, under)
+    return _choice(reading, judged, under) if len(judged) > 1 else _plain(reading, under)
+
+
+def _comparable(reading: Reading, judged: Sequence[Judged], under: Under) -> list[Judged]:
+    """Those that have answers about some images in common; in a finished run, all."""
+    kept: list[Judged] = []
+    common: set[str] = set()
+    for j in judged:
+        ids = set(reading.right(j.name)) & set(reading.right(j.name, under))
+        shared = common & ids if kept else ids
+        if shared:
+            kept.append(j)
+            common = shared
+    return kept
+
+
+def _highest(found: Iterable[tuple[Judged, Statistic | None]]) -> Judged:
+    return max(found, key=lambda pair: pair[1].value if pair[1] else -1.0)[0]
+
+
+def _ladder(reading: Reading, rungs: list[Judged], under: Under) -> Story:
+    lowest, highest = rungs[0], rungs[-1]
+    best = _highest((j, reading.robust_accuracy(j.name, under)) for j in rungs[1:])
+    choices = len(rungs) - 1
+    standard = _difference(reading, lowest, best, None, choices)
+    robust = _difference(reading, lowest, best, under, choices)
+    sentences = [
+        _capital(
+            f"going from radius {lowest.trained} to {best.trained} in training "
+            + _exchange(standard, robust, under)
+        )
+    ]
+    if highest != best:
+        standard = _difference(reading, best, highest, None, choices)
+        robust = _difference(reading, best, highest, under, choices)
+        further = _exchange(standard, robust, under, first=False)
+        sentences.append(f"Going further, to radius {highest.trained}, {further}")
+    others = (u for u in reading.threats if u != under)
+    other = next((u for u in others if len(reading.pair(lowest.name, best.name, u)[0])), None)
+    if other:
+        change = _difference(reading, lowest, best, other, choices)
+        sentences.append(
+            f"Against {other.threat}, the same step from {lowest.trained} to {best.trained} "
+            + _one(change, "robust accuracy")
+            + "."
+        )
+    return Story(tuple(sentences), _method(robust, f"the rung among {choices}"))
+
+
+def _choice(reading: Reading, judged: list[Judged], under: Under) -> Story:
+    """Without a ladder: the most robust classifier against the most accurate one."""
+
+    accurate = _highest((j, reading.standard_accuracy(j.name)) for j in judged)
+    robust = _highest((j, reading.robust_accuracy(j.name, under)) for j in judged)
+    choices = len(judged) * (len(judged) - 1) // 2
+    if accurate == robust:
+        lead = _level(reading, accurate, under)
+        return Story(
+            (
+                f"{apart(accurate.name)} has the highest standard and the highest robust accuracy: {lead}",
+            ),
+            "",
+        )
+    a = _difference(reading, accurate, robust, None, choices)
+    b = _difference(reading, accurate, robust, under, choices)
+    return Story(
+        (f"Choosing {apart(robust.name)} over {apart(accurate.name)} " + _exchange(a, b, under),),
+        _method(b, f"the pair among {choices}"),
+    )
+
+
+def _plain(reading: Reading, under: Under | None) -> Story:
+    measured = [j for j in reading.classifiers if reading.standard_accuracy(j.name)]
+    if not measured:
+        return Story(("Nothing has been measured yet that a sentence could be made of.",), "")
+    sentences = [f"{apart(j.name)}: {_level(reading, j, under)}" for j in measured[:3]]
+    return Story(tuple(sentences), "")
+
+
+def _level(reading: Reading, judged: Judged, under: Under | None) -> str:
+    standard = reading.standard_accuracy(judged.name)
+    robust = reading.robust_accuracy(judged.name, under) if under else None
+    parts = []
+    if standard:
+        parts.append(
+            f"{percent(standard.value)} of {count(standard.n)} images are classified correctly "
+            f"(95% interval {span(standard.low, standard.high)})"
+        )
+    if robust and under:
+        parts.append(
+            f"at most {percent(robust.value)} withstand {under.threat} "
+            f"({span(robust.low, robust.high)})"
+        )
+    return ", and ".join(parts) + "."
+
+
+def _difference(
+    reading: Reading, before: Judged, after: Judged, under: Under | None, choices: int
+) -> Difference:
+    a, b = reading.pair(before.name, after.name, under)
+    return paired_difference(a, b, choices=max(1, choices), seed=reading.record["seed"])
+
+
+def _exchange(
+    standard: Difference, robust: Difference, under: Under, *, first: bool = True
+) -> str:
+    """What happened to both accuracies, as the rest of a sentence."""
+    where = f"robust accuracy at {under.threat}" if first else "robust accuracy"
+    costs = standard.shown and standard.value < 0
+    parts = [(standard, "standard accuracy", None), (robust, where, "buys" if costs else None)]
+    if robust.shown and not standard.shown:
+        parts.reverse()
+    clauses = [
+        _one(change, noun, verb=None if change.value < 0 else verb, label=i == 0)
+        for i, (change, noun, verb) in enumerate(parts)
+    ]
+    verbs = [clause.partition(" ")[0] for clause in clauses]
+    if verbs[0] == verbs[1]:
+        clauses[1] = clauses[1].removeprefix("shows ").removeprefix(verbs[1]).strip()
+    return " and ".join(clauses) + "."
+
+
+def _one(change: Difference, noun: str, *, verb: str | None = None, label: bool = True) -> str:
+    levels = f"{percent(change.before)} to {percent(change.after)}"
+    interval = "95% interval of the difference " if label else "interval "
+    if not change.shown:
+        return f"shows no difference in {noun} ({levels}; {interval}{points(change)} points)"
+    down = change.value < 0
+    verb = verb or ("costs" if down else "gains")
+    size = f"{100 * abs(change.value):.1f}"
+    return f"{verb} {size} points of {noun} ({levels}; {interval}{points(change, flip=down)})"
+
+
+def _method(difference: Difference, chosen: str) -> str:
+    widened = (
+        f" Because the numbers themselves picked {chosen}, intervals are widened to hold for every choice (Bonferroni)."
+        if difference.choices > 1
+        else ""
+    )
+    return (
+        f"Differences are paired over the same {count(difference.n)} images, with percentile bootstrap intervals over "
+        f"images (exact bounds where fewer than ten images differ).{widened}"
+    )
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,5 @@
+"""Studies: whole questions, answered by a ladder, probes and a page. Each file reads beside what it reproduces."""
+
+from equipoise.studies.embedded import embedded
+
+__all__ = ["embedded"]

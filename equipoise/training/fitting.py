@@ -1,0 +1,323 @@
+"""Fitting one classifier: the loop that every objective shares.
+
+Notation. Step t of T uses the learning rate a(t); w are the weights, v their average,
+v <- m v + (1 - m) w with m = min(average, (1 + t) / (10 + t)). After each epoch v is judged on the held-out images by
+its accuracy under projected gradient descent at the objective's threat (clean accuracy without one); the best v is what
+training returns, the later of two equal ones.
+
+The engine is Lightning Fabric: one CPU, one GPU, or every process that torchrun started. Each global batch is dealt out
+to the processes, and every image brings its own random stream, so that the result does not depend on their number
+beyond rounding.
+"""
+
+import json
+import math
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from equipoise.attacks import PGD
+from equipoise.classifiers import Classifier, build_net, load_classifier, save_classifier, wrap
+from equipoise.errors import EquipoiseError
+from equipoise.files import read_json, write_atomically
+from equipoise.images import Images
+from equipoise.norms import L2, Threat
+from equipoise.progress import Progress
+from equipoise.streams import digest, stream
+from equipoise.training.checkpoint import load_checkpoint, save_checkpoint
+from equipoise.training.memory import augment, hold
+from equipoise.training.objective import Objective
+from equipoise.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["fit"]
+
+_SECONDS_BETWEEN_CHECKPOINTS = 5.0
+
+
+def fit(
+    images: Images,
+    objective: Objective,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    accelerator: str = "auto",
+) -> Classifier:
+    """Trains a classifier into `folder`, or finishes a training that was interrupted, or loads a finished one.
+
+    `folder` gets ``classifier.json``, ``weights.safetensors``, ``metrics.jsonl`` (a line per epoch) and, while training
+    goes on, ``checkpoint.safetensors``.
+
+    Raises:
+        EquipoiseError: when `folder` holds a classifier trained otherwise, or the loss stops being finite.
+    """
+    run = _Fit(images, objective, recipe, folder)
+    if not run.finished():
+        fabric = _fabric(accelerator)
+        fabric.launch()
+        run.train(fabric)
+        fabric.barrier()
+    return load_classifier(f"local:{folder}")
+
+
+def _fabric(accelerator: str) -> "Fabric":
+    # Importing the engine takes seconds; a finished training is loaded without it.
+    from lightning_fabric import Fabric  # noqa: PLC0415
+
+    settings: dict[str, Any] = {"devices": 1}
+    if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // local
+        settings = {"strategy": "ddp", "devices": local, "num_nodes": nodes}
+    try:
+        return Fabric(accelerator=accelerator, **settings)
+    except (RuntimeError, ValueError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise EquipoiseError(
+            f"Cannot train on {accelerator!r}: {reason} Try --device cpu."
+        ) from error
+
+
+class _Fit:
+    """One training: what is read, the state that a checkpoint holds, and the steps."""
+
+    fabric: "Fabric"
+
+    def __init__(self, images: Images, objective: Objective, recipe: Recipe, folder: Path) -> None:
+        self.images, self.objective, self.recipe, self.folder = images, objective, recipe, folder
+        self.checkpoint = folder / "checkpoint.safetensors"
+        self.threat: Threat | None = getattr(objective, "threat", None)
+        n = len(images)
+        order = torch.randperm(n, generator=stream(recipe.seed, "sample")).tolist()
+        order = order[: recipe.limit or n]
+        cut = math.ceil(recipe.held_out * len(order))
+        self.held_rows, self.train_rows = sorted(order[:cut]), sorted(order[cut:])
+        if not self.train_rows:
+            raise EquipoiseError(
+                f"Cannot train on {len(order)} images of {images.spec!r}: too few to hold some out."
+            )
+        self.identity = digest(
+            images.fingerprint(sorted(order)), objective.settings(), sorted(asdict(recipe).items())
+        )
+
+    def finished(self) -> bool:
+        """Whether the folder holds this very training's result."""
+        path = self.folder / "classifier.json"
+        if not path.exists():
+            return False
+        if read_json(path).get("facts", {}).get("identity") != self.identity:
+            raise EquipoiseError(
+                f"Cannot train into {self.folder}: it holds a classifier trained on other images or with other "
+                "settings. Choose another --out, or delete that folder."
+            )
+        return True
+
+    def train(self, fabric: "Fabric") -> None:
+        """Trains from the checkpoint, or from scratch, to the end, and writes the classifier."""
+        self._begin(fabric)
+        recipe, saved_at = self.recipe, time.monotonic()
+        shown = fabric.is_global_zero
+        with Progress(
+            f"Training {self.folder.name}", total=recipe.epochs, done=self.epoch, shown=shown
+        ) as progress:
+            while self.epoch < recipe.epochs:
+                started = time.monotonic()
+                loss = self._one_epoch()
+                line = {"epoch": self.epoch + 1, "loss": loss, **self._judge()}
+                line["seconds"] = round(time.monotonic() - started, 3)
+                self.log.append(line)
+                self.epoch += 1
+                if not self.selected or line["score"] >= self.selected["score"]:
+                    self.selected = line
+                    self.best = {k: v.clone() for k, v in self.average.state_dict().items()}
+                if time.monotonic() - saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+                    self._save_checkpoint()
+                    saved_at = time.monotonic()
+                progress.advance(
+                    f"held-out accuracy {line['held_out_accuracy']:.1%}, under attack {line['score']:.1%}"
+                )
+        if fabric.is_global_zero:
+            self._write_log()
+            self._save_classifier()
+            self.checkpoint.unlink(missing_ok=True)
+
+    def _begin(self, fabric: "Fabric") -> None:
+        """Builds the state of a training: as its checkpoint has it, if there is one."""
+        self.fabric = fabric
+        self.train_images = hold(self.images, self.train_rows)
+        self.held_images = hold(self.images, self.held_rows)
+        self.net, self.average = self._fresh_net(), self._fresh_net()
+        optimizer = torch.optim.AdamW(
+            self.net.parameters(), lr=self.recipe.rate, weight_decay=self.recipe.decay
+        )
+        self.epoch, self.log = 0, []
+        self.selected: dict[str, Any] = {}
+        self.best: dict[str, Tensor] = {}
+        self._check_shape()
+        self.average.to(fabric.device).requires_grad_(False)
+        # Before the checkpoint is read, so that the optimiser's state lands on the device the weights are on.
+        self.model, self.optimizer = fabric.setup(self.net, optimizer)
+        if self.checkpoint.exists():
+            groups, facts = load_checkpoint(self.checkpoint, optimizer)
+            if facts["identity"] != self.identity:
+                raise EquipoiseError(
+                    f"Cannot go on with the training in {self.folder}: it was begun with other images or settings. "
+                    "Choose another --out, or delete that folder."
+                )
+            self.epoch, self.log, self.selected = facts["epoch"], facts["log"], facts["selected"]
+            self.best = groups["best"]
+            self.net.load_state_dict(groups["net"])
+            self.average.load_state_dict(groups["average"])
+
+    def _check_shape(self) -> None:
+        try:
+            with torch.no_grad():
+                self.net(torch.zeros(1, *self.images.shape))
+        except RuntimeError as error:
+            raise EquipoiseError(
+                f"Cannot train a {self.recipe.net} network on images of shape {self.images.shape}: "
+                f"{str(error).splitlines()[0]}. Resize the images (?size=32) or choose --net mlp."
+            ) from error
+
+    def _save_checkpoint(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        groups = {
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best,
+        }
+        facts = {
+            "identity": self.identity,
+            "epoch": self.epoch,
+            "log": self.log,
+            "selected": self.selected,
+        }
+        save_checkpoint(self.checkpoint, groups, self.optimizer, facts)
+        self._write_log()
+
+    def _fresh_net(self) -> nn.Module:
+        settings: dict[str, Any] = {
+            "shape": self.images.shape,
+            "classes": len(self.images.classes),
+        }
+        if self.recipe.widths:
+            settings["widths"] = self.recipe.widths
+        if self.recipe.net == "residual":
+            settings["blocks"] = self.recipe.blocks
+        with torch.random.fork_rng():
+            torch.manual_seed(self.recipe.seed)
+            return build_net(self.recipe.net, settings)
+
+    def _one_epoch(self) -> float:
+        """One pass over the training images; returns the mean loss.
+
+        Raises:
+            EquipoiseError: when it is not finite.
+        """
+        count = len(self.train_images.labels)
+        order = torch.randperm(count, generator=stream(self.recipe.seed, "order", self.epoch))
+        batches = order.split(self.recipe.batch)
+        first = self.epoch * len(batches)
+        total = self.recipe.epochs * len(batches)
+        losses = [self._step(rows, first + k, total) for k, rows in enumerate(batches)]
+        # Every process must see the same number, or one would stop and the others wait for it.
+        mean = self.fabric.all_reduce(torch.stack(losses).mean(), reduce_op="mean")
+        loss = torch.as_tensor(mean).item()
+        if not math.isfinite(loss):
+            raise EquipoiseError(
+                f"Training {self.folder} failed: the loss is {loss} in epoch {self.epoch + 1}. Lower --rate "
+                f"(now {self.recipe.rate:g})."
+            )
+        return loss
+
+    def _step(self, rows: Tensor, step: int, total: int) -> Tensor:
+        """One step of the optimiser on one global batch; returns the mean loss of this process's share."""
+        fabric, recipe = self.fabric, self.recipe
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.rate * _schedule(step, total)
+        mine = rows[fabric.global_rank :: fabric.world_size]
+        noise = [stream(recipe.seed, step, row) for row in mine.tolist()]
+        images = augment(
+            self.train_images.images(mine, fabric.device),
+            shift=recipe.shift,
+            flip=recipe.flip,
+            noise=noise,
+        )
+        labels = self.train_images.labels[mine].to(fabric.device)
+        values = self.objective.loss(
+            self.model, images, labels, bare=self.net, progress=step / total, noise=noise
+        )
+        # Processes average their gradients, so each counts its images against the global batch.
+        loss = values.sum() * (fabric.world_size / len(rows))
+        self.optimizer.zero_grad()
+        fabric.backward(loss)
+        self.optimizer.step()
+        momentum = min(recipe.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for kept, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
+                kept.lerp_(now, 1 - momentum)
+            for kept, now in zip(self.average.buffers(), self.net.buffers(), strict=True):
+                kept.copy_(now)
+        return loss.detach()
+
+    def _judge(self) -> dict[str, float]:
+        """Accuracy on the held-out images, clean and under attack; `score` is what selects the checkpoint."""
+        threat = self.threat or L2(0.0)
+        attack = PGD(steps=10)
+        held, clean, robust = self.held_images, 0, 0
+        for rows in torch.arange(len(held.labels)).split(256):
+            images, labels = (
+                held.images(rows, self.fabric.device),
+                held.labels[rows].to(self.fabric.device),
+            )
+            ids = [str(self.held_rows[row]) for row in rows.tolist()]
+            result = attack(self.average, images, labels, threat, seed=self.recipe.seed, ids=ids)
+            wrong_already = result.success & (result.distance == 0)
+            clean += int((~wrong_already).sum())
+            robust += int((~result.success).sum())
+        count = len(held.labels)
+        return {"held_out_accuracy": clean / count, "score": robust / count}
+
+    def _write_log(self) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in self.log)
+        write_atomically(
+            self.folder / "metrics.jsonl", lambda path: path.write_text(text, encoding="utf-8")
+        )
+
+    def _save_classifier(self) -> None:
+        net = self._fresh_net()
+        net.load_state_dict(self.best)
+        save_classifier(
+            wrap(
+                net,
+                classes=self.images.classes,
+                name=self.folder.name,
+                facts={
+                    "identity": self.identity,
+                    "data": self.images.spec,
+                    "split": self.images.split,
+                    "images": len(self.train_rows),
+                    "objective": self.objective.settings(),
+                    "norm": None if self.threat is None else str(self.threat.norm),
+                    "radius": 0.0 if self.threat is None else self.threat.radius,
+                    "recipe": asdict(self.recipe),
+                    "selected": self.selected,
+                },
+            ),
+            self.folder,
+        )
+
+
+def _schedule(step: int, total: int) -> float:
+    """The share of the peak learning rate at `step`: a warm-up over 5 % of the steps, then half a cosine."""
+    warm = max(1, round(0.05 * total))
+    fall = (1 + math.cos(math.pi * max(0, step - warm) / max(1, total - warm))) / 2
+    return min(1, (step + 1) / warm) * fall

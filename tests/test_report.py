@@ -1,0 +1,311 @@
+"""The page: its numbers are the run's, its differences are paired, its text is text, and it needs no host."""
+
+import json
+import math
+import re
+from html import unescape
+from types import SimpleNamespace
+
+import altair
+import numpy as np
+import pytest
+from conftest import linear
+from scipy.stats import binom
+
+import equipoise as eq
+from equipoise.report import paired_difference
+from equipoise.report.charts import along_ladder, curves, trade_off
+from equipoise.report.gallery import hang
+from equipoise.report.page import _embed, render
+from equipoise.report.reading import Reading
+from equipoise.report.story import tell
+from equipoise.report.table import tabulate
+from equipoise.report.words import day, duration, number, percent
+
+THREAT = "adversarial:l2:0.5?steps=5"
+PROBES = ["standard", THREAT]
+HOSTILE = "</script><script>alert(1)</script>"
+NAMES = [HOSTILE, "\"'&\u2028\U0001f98a", "\u202e\u05e9\u05dc\u05d5\u05dd"]
+
+
+def rung(name, radius, seed):
+    net = linear(10, (1, 8, 8), seed=seed).net
+    return eq.wrap(net, name=name, facts={"norm": "l2" if radius else None, "radius": radius})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    rungs = [
+        rung(name, radius, k)
+        for k, (name, radius) in enumerate(zip(NAMES, (1.0, 0.0, 8 / 255), strict=True))
+    ]
+    out = tmp_path_factory.mktemp("run") / "run"
+    return eq.audit(
+        rungs, "digits", PROBES, out, limit=24, pictures=5, command=f"equipoise {HOSTILE}"
+    )
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return render(Reading(run))
+
+
+def data_text(page):
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found
+    return found[1]
+
+
+def embedded(page):
+    return json.loads(data_text(page))
+
+
+# Differences
+
+
+def test_a_paired_difference_counts_only_the_images_that_changed():
+    before = np.array([1] * 60 + [0] * 40, bool)
+    after = np.array([1] * 40 + [0] * 20 + [1] * 30 + [0] * 10, bool)
+    d = paired_difference(before, after)
+    assert (d.before, d.after, d.value, d.n) == pytest.approx((0.6, 0.7, 0.1, 100))
+    # gained 30, lost 20: the variance of the mean of {-1, 0, 1} values.
+    spread = math.sqrt((0.5 - 0.1**2) / 100)
+    assert d.low == pytest.approx(0.1 - 1.96 * spread, abs=0.011)
+    assert d.high == pytest.approx(0.1 + 1.96 * spread, abs=0.011)
+    assert not d.shown and d.method == "bootstrap"
+    assert paired_difference(after, before).value == pytest.approx(-0.1)
+
+
+def test_pairing_narrows_the_interval_of_classifiers_that_agree():
+    rng = np.random.default_rng(0)
+    before = rng.random(2000) < 0.7
+    after = before.copy()
+    after[np.flatnonzero(~before)[:40]] = True
+    d = paired_difference(before, after)
+    assert d.shown and d.value == pytest.approx(0.02)
+    unpaired = 1.96 * math.sqrt(2 * 0.7 * 0.3 / 2000)
+    assert d.high - d.low < unpaired
+
+
+def test_no_disagreement_still_has_an_interval_and_shows_nothing():
+    same = np.ones(50, bool)
+    d = paired_difference(same, same)
+    assert d.value == 0 and d.low == -d.high < -0.05 and not d.shown
+    assert d.method == "Clopper-Pearson"
+
+
+@pytest.mark.parametrize("gain, loss", [(0.004, 0.004), (0.1, 0.02), (0.3, 0.2)])
+def test_the_interval_covers_the_true_difference(gain, loss):
+    rng, n, hits = np.random.default_rng(1), 200, 0
+    for trial in range(200):
+        gained, lost, _ = rng.multinomial(n, [gain, loss, 1 - gain - loss])
+        before = np.arange(n) < lost
+        after = (np.arange(n) >= lost) & (np.arange(n) < lost + gained)
+        d = paired_difference(before, after, seed=trial)
+        hits += d.low <= gain - loss <= d.high
+    assert hits >= binom.ppf(0.001, 200, 0.93)
+
+
+def test_choosing_among_more_comparisons_widens_the_interval():
+    rng = np.random.default_rng(2)
+    before, after = rng.random(500) < 0.5, rng.random(500) < 0.6
+    one, five = paired_difference(before, after), paired_difference(before, after, choices=5)
+    assert five.low < one.low < one.value < one.high < five.high
+    assert one.value == five.value
+
+
+# The page
+
+
+def test_the_page_is_written_whole_and_the_same_each_time(run, tmp_path, page):
+    first = eq.report(run, tmp_path / "a" / "first.html")
+    second = eq.report(run.folder, tmp_path / "second.html")
+    assert first == tmp_path / "a" / "first.html"
+    assert first.read_bytes() == second.read_bytes() == page.encode()
+    assert len(page) < 10_000_000
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "second.html"]
+
+
+def test_the_page_asks_no_host_for_anything(page):
+    assert not re.search(r"""(src|href|action|data|poster)\s*=\s*["']?\s*(https?:)?//""", page)
+    assert not re.search(r"@import|url\(\s*[\"']?(https?:)?//", page)
+    assert "default-src 'none'" in page and "connect-src" not in page
+    sources = [picture.split(",")[0] for picture in embedded(page)["gallery"]["pictures"]]
+    assert set(sources) == {"data:image/png;base64"}
+
+
+def test_names_are_text_and_run_nothing(page):
+    assert "alert(1)</script>" not in page and "<script>alert" not in page
+    # Three scripts of ours and the data; none that a name opened or closed.
+    assert page.count("<script") == page.count("</script>") == 3
+    assert f"<bdi>{NAMES[2]}</bdi>" in page
+    assert embedded(page)["gallery"]["classifiers"] == [NAMES[1], NAMES[2], NAMES[0]]
+    assert not set(data_text(page)) & set("<>&\u2028")
+
+
+def test_embedded_json_has_no_nan():
+    with pytest.raises(ValueError, match="JSON"):
+        _embed({"x": math.nan})
+    assert json.loads(_embed({"x": HOSTILE})) == {"x": HOSTILE}
+
+
+def _start(s):
+    return f"{s.low:.3f}" if "radius" in s.name else f"{100 * s.low:.1f}"
+
+
+def test_the_numbers_are_those_of_the_summary(run, page):
+    body = unescape(re.sub(r"<script.*?</script>", "", page, flags=re.S))
+    table = tabulate(Reading(run))
+    cells = {name: row for name, _, row in table.rows}
+    for s in run.summary():
+        shown = [c for c in cells[s.classifier] if c]
+        values = [number(s.value, d) for d in (3, 4)] if "radius" in s.name else [percent(s.value)]
+        (cell,) = [c for c in shown if c.value in values and c.interval.startswith(_start(s))]
+        assert f'<span class="value">{cell.value}</span>' in body
+    rows = embedded(page)["charts"]["trade_off-0"]["datasets"]["rows"]
+    for row in rows:
+        found = {s.name: s for s in run.summary() if s.classifier == row["classifier"]}
+        for key, name in (
+            ("standard", "standard accuracy"),
+            ("robust", "robust accuracy at l2:0.5"),
+        ):
+            s = found[name]
+            assert (row[key], row[f"{key}_low"], row[f"{key}_high"]) == pytest.approx(
+                (s.value, s.low, s.high), abs=1e-5
+            )
+
+
+def test_charts_are_valid_vega_lite(run):
+    reading = Reading(run)
+    figures = [*trade_off(reading), *along_ladder(reading), *curves(reading)]
+    assert len(figures) == 3
+    for figure in figures:
+        altair.LayerChart.from_dict(figure.spec).to_dict(validate=True)
+        assert figure.alt
+
+
+def test_curves_pass_through_the_verdict(run):
+    reading = Reading(run)
+    rows = curves(reading)[0].spec["datasets"]["rows"]
+    for judged in reading.classifiers:
+        radius = reading.columns(THREAT, judged.name)["radius"]
+        mine = [row for row in rows if row["classifier"] == judged.name]
+        assert len(mine) == 101
+        for row in mine[::10]:
+            assert row["share"] == pytest.approx(
+                (radius > row["radius"]).mean(), abs=1 / 24 + 1e-4
+            )
+            assert row["low"] <= row["share"] <= row["high"]
+
+
+def test_rungs_are_ordered_by_radius(run):
+    reading = Reading(run)
+    assert [j.trained for j in reading.classifiers] == ["0", "8/255", "1"]
+    assert reading.ordered and list(reading.ladders) == ["l2"]
+
+
+def test_the_gallery_has_a_card_for_every_picture(run, page):
+    gallery = embedded(page)["gallery"]
+    kept = run.pictures(THREAT).select("classifier", "id", "label", "success", "radius").fetchall()
+    assert len(kept) == len(gallery["rows"]) == 5 * 3
+    rows = {(gallery["classifiers"][r["classifier"]], r["id"]): r for r in gallery["rows"]}
+    for classifier, key, label, success, radius in kept:
+        row = rows[classifier, key]
+        assert row["label"] == label and row["sort"] == pytest.approx(radius)
+        assert (row["outcome"] == "wrong") == (row["before"] != label)
+        assert success or row["outcome"] == "withstood"
+    # The clean picture is there once for each image.
+    assert len({row["clean"] for row in gallery["rows"]}) == 5
+    assert len(set(gallery["pictures"])) == len(gallery["pictures"])
+
+
+def test_too_many_pictures_are_shrunk_until_they_fit(run, monkeypatch):
+    monkeypatch.setattr("equipoise.report.gallery.BUDGET", 600)
+    gallery = hang(Reading(run))
+    assert "pictured images are shown" in gallery.note and 0 < len(gallery.rows) < 15
+    assert all(p.startswith("data:image/webp;base64,") for p in gallery.pictures)
+
+
+def test_an_unfinished_run_says_so(run, tmp_path):
+    import shutil
+
+    shutil.copytree(run.folder, tmp_path / "run")
+    unfinished = eq.Run(tmp_path / "run")
+    unfinished.shards(THREAT, NAMES[0])[0].unlink()
+    page = render(Reading(unfinished))
+    assert "Unfinished: 6 of 7 shards" in page and "not yet" in page
+    for path in unfinished.folder.glob("shards/**/*.parquet"):
+        path.unlink()
+    assert "Unfinished: 0 of 7 shards" in render(Reading(unfinished))
+
+
+# Sentences
+
+
+class Told:
+    """A reading of three rungs whose answers are given outright."""
+
+    standard = "standard"
+    record: dict = {"seed": 0}  # noqa: RUF012
+
+    def __init__(self, answers):
+        under = SimpleNamespace(spec="a", threat=eq.L2(0.5), title="l2:0.5")
+        self.threats = (under,)
+        self.answers = answers
+        self.classifiers = tuple(
+            SimpleNamespace(name=name, trained=name, radius=float(name)) for name in answers
+        )
+        self.ladders = {"l2": self.classifiers}
+
+    def right(self, name, under=None):
+        return {str(i): bool(v) for i, v in enumerate(self.answers[name][under is not None])}
+
+    def pair(self, before, after, under=None):
+        return tuple(np.array([*self.right(name, under).values()]) for name in (before, after))
+
+    def standard_accuracy(self, name):
+        return SimpleNamespace(value=np.mean(self.answers[name][0]))
+
+    def robust_accuracy(self, name, under):
+        return SimpleNamespace(value=np.mean(self.answers[name][1]))
+
+
+def ones(k, n=1000):
+    return np.arange(n) < k
+
+
+def test_the_summary_says_what_a_step_costs_and_buys():
+    first, second = tell(
+        Told(
+            {"0": (ones(970), ones(300)), "1": (ones(900), ones(600)), "2": (ones(800), ones(598))}
+        )
+    ).sentences
+    assert first.startswith(
+        "Going from radius 0 to 1 in training costs 7.0 points of standard accuracy (97.0% to 90.0%"
+    )
+    assert "buys 30.0 points of robust accuracy at l2:0.5 (30.0% to 60.0%" in first
+    assert "to radius 2, costs 10.0 points" in second
+    assert "shows no difference in robust accuracy (60.0% to 59.8%" in second
+
+
+def test_what_is_not_shown_is_not_claimed():
+    (only,) = tell(Told({"0": (ones(970), ones(300)), "1": (ones(969), ones(302))})).sentences
+    assert "costs" not in only and "buys" not in only and only.count("no difference") == 2
+    assert "standard accuracy" in only and "and no difference in robust accuracy" in only
+
+
+def test_numbers_are_written_as_people_write_them():
+    assert percent(0.97166) == "97.2%" and percent(math.nan) == "–"
+    assert [number(v) for v in (0.4829, 0.03137, 0.00149, math.inf)] == [
+        "0.483",
+        "0.0314",
+        "0.00149",
+        "none found",
+    ]
+    assert [duration(s) for s in (0.42, 59.4, 200, 7500)] == [
+        "0.4 s",
+        "59 s",
+        "3 min 20 s",
+        "2 h 5 min",
+    ]
+    assert day("2026-11-20T14:55:18+00:00") == "20 November 2026, 14:55 UTC"
