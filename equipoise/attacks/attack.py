@@ -20,9 +20,10 @@ from functools import partial
 import torch
 from torch import Generator, Tensor, nn
 
-from equipoise.classifiers import Classifier, call_padded, check_range
+from equipoise.classifiers import Classifier, check_range
 from equipoise.errors import EquipoiseError
 from equipoise.norms import Threat
+from equipoise.padding import call_padded
 from equipoise.streams import content_ids, stream
 
 __all__ = ["Attack", "AttackResult", "Search"]

@@ -6,7 +6,7 @@ the image costs no gradient with respect to the weights.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from equipoise.errors import EquipoiseError
+from equipoise.padding import call_padded
 from equipoise.streams import digest, stream
 
-__all__ = ["Classifier", "call_padded", "check_range", "wrap"]
+__all__ = ["Classifier", "check_range", "wrap"]
 
 _RANGE_TOLERANCE = 1e-6
 
@@ -37,18 +38,6 @@ def check_range(images: Tensor, operation: str) -> Tensor:
             "of normalising the images."
         )
     return images.clamp(0, 1) if low < 0 or high > 1 else images
-
-
-def call_padded(net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """`net(images)`, called on a whole number of eights: the last image is repeated and the copies' logits are dropped.
-
-    Below eight images, and between multiples of it, matrix kernels round differently, so that an image's logits, and
-    with them the path of an attack, would depend on the batch it is in.
-    """
-    missing = -len(images) % 8
-    if missing == 0 or len(images) == 0:
-        return net(images)
-    return net(torch.cat([images, images[-1:].expand(missing, *images.shape[1:])]))[: len(images)]
 
 
 class Classifier(nn.Module):

@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import nn
-
 from equipoise.classifiers.classifier import Classifier, wrap
 from equipoise.classifiers.mlp import MLP
 from equipoise.classifiers.residual import ResidualNet
 from equipoise.errors import EquipoiseError, did_you_mean
-from equipoise.files import read_json, write_atomically, write_json
+from equipoise.files import read_json, write_json
+from equipoise.weights import load_weights, save_weights
 
 __all__ = ["NETS", "build_net", "load_folder", "save_classifier"]
 
@@ -53,8 +50,7 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
             f"Cannot save the classifier {classifier.name!r}: its network is a {type(net).__name__}, and "
             f"only {', '.join(sorted(NETS))} can be rebuilt from a file."
         )
-    weights = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-    write_atomically(folder / "weights.safetensors", lambda path: path.write_bytes(save(weights)))
+    save_weights(net, folder / "weights.safetensors")
     description = {
         "format": FORMAT,
         "net": {"kind": kind, **net.settings},
@@ -100,27 +96,5 @@ def load_folder(folder: Path, name: str) -> Classifier:
         ) from None
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise EquipoiseError(f"Cannot load {folder / 'classifier.json'}: {error}.") from error
-    _load_weights(net, folder / "weights.safetensors")
+    load_weights(net, folder / "weights.safetensors")
     return classifier
-
-
-def _load_weights(net: nn.Module, path: Path) -> None:
-    try:
-        weights = load_file(path)
-    except FileNotFoundError:
-        raise EquipoiseError(f"Cannot read the weights {path}: there is no such file.") from None
-    except (SafetensorError, OSError) as error:
-        raise EquipoiseError(
-            f"Cannot read the weights {path}: {error}. Is the file whole?"
-        ) from None
-    expected = net.state_dict()
-    missing, extra = expected.keys() - weights.keys(), weights.keys() - expected.keys()
-    misshapen = {
-        k for k in expected.keys() & weights.keys() if expected[k].shape != weights[k].shape
-    }
-    if missing or extra or misshapen:
-        raise EquipoiseError(
-            f"The weights {path} do not fit the network in classifier.json: missing {sorted(missing)}, "
-            f"unexpected {sorted(extra)}, of another shape {sorted(misshapen)}."
-        )
-    net.load_state_dict(weights)
