@@ -214,7 +214,8 @@ class L1(Threat):
         kept = (ordered > candidates).sum(1, keepdim=True).clamp(min=1)
         threshold = candidates.gather(1, kept - 1).clamp(min=0)
         shrunk = (size - threshold).clamp(min=0).to(delta.dtype) * delta.flatten(1).sign()
-        inside = size.sum(1, keepdim=True) <= bound[:, None]
+        # What the norm itself calls inside stays as it is, to the last bit.
+        inside = (self.norm(delta) <= bound)[:, None]
         return torch.where(inside, delta.flatten(1), shrunk).reshape(delta.shape)
 
     def steepest(self, gradient: Tensor) -> Tensor:

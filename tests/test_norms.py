@@ -27,6 +27,7 @@ def column(numbers):
 @given(numbers=values, radius=radii)
 @example(numbers=[0.5, 0.5, 0.5], radius=0.015625)
 @example(numbers=[7e8, 1.0], radius=5.8)
+@example(numbers=[1.0, 2.220446049250313e-16], radius=1.0)
 @settings(deadline=None, max_examples=60)
 def test_projection_is_inside_and_idempotent_and_leaves_inner_points_alone(kind, numbers, radius):
     threat, delta = kind(radius), column(numbers)
