@@ -19,8 +19,8 @@ from scipy.stats import binom
 import equipoise as eq
 from equipoise.audit import Run, robustness_curve
 from equipoise.audit.statistics import estimate
-from equipoise.audit.store import read_facts, write_shard
 from equipoise.probes import Metric, load_probe
+from equipoise.store import read_facts, write_shard
 
 PROBES = ["standard", "adversarial:l2:0.5?steps=5"]
 
@@ -434,7 +434,7 @@ def test_shards_round_trip(tmp_path):
     path = tmp_path / "it's" / "a.parquet"
     write_shard(path, types, columns, {"note": "it's \u2028 fine"})
     assert read_facts([path]) == [{"note": "it's \u2028 fine"}]
-    from equipoise.audit.store import connect, read_shards
+    from equipoise.store import connect, read_shards
 
     found = read_shards(connect(), [path]).fetchall()
     assert found == [

@@ -15,13 +15,14 @@ import torch
 from equipoise.audit.local import run_local
 from equipoise.audit.plan import SCHEMA, Plan, Shard, make_plan
 from equipoise.audit.run import Run, read_record
-from equipoise.audit.store import is_whole, read_facts
 from equipoise.classifiers import Check, Classifier, load_classifier, preflight
+from equipoise.devices import choose_device
 from equipoise.errors import EquipoiseError
 from equipoise.files import write_json
 from equipoise.images import Images, load_images
 from equipoise.probes import Probe, load_probe
 from equipoise.progress import Progress
+from equipoise.store import is_whole, read_facts
 
 __all__ = ["audit", "check"]
 
@@ -87,7 +88,7 @@ def audit(
         raise EquipoiseError(
             "Cannot audit without a probe: give at least one, such as 'standard'."
         )
-    where = _device(device)
+    where = choose_device(device)
     for classifier in judged.values():
         classifier.to(where)
     plan = make_plan(images, judged, asked, seed=seed, pictures=pictures)
@@ -126,7 +127,7 @@ def check(
     """Preflight of one classifier on a random sample of 64 of the images; see `equipoise.classifiers.preflight`."""
     judged = load_classifier(classifier) if isinstance(classifier, str) else classifier
     images = load_images(data) if isinstance(data, str) else data
-    where = _device(device)
+    where = choose_device(device)
     return _check(judged.to(where), images, where, seed=0)
 
 
@@ -182,24 +183,6 @@ def _refuse_broken(plan: Plan, folder: Path) -> None:
                 f"Cannot read the image {name!r}, which an earlier call left out: {reason}. Repair or remove it, or "
                 "pass skip_broken=True (--skip-broken)."
             )
-
-
-def _device(name: str) -> torch.device:
-    if name.partition(":")[0] not in ("auto", "cpu", "cuda"):
-        raise EquipoiseError(
-            f"Cannot use the device {name!r}: give auto, cpu, cuda or cuda:1. Try --device cpu."
-        )
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise EquipoiseError(
-            f"Cannot use the device {name!r}: {reason}. Try --device cpu."
-        ) from None
-    return device
 
 
 def _now() -> str:

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from equipoise.audit.plan import Plan, Shard
-from equipoise.audit.store import write_shard
 from equipoise.images import Batch, encode_png
+from equipoise.store import write_shard
 from equipoise.streams import digest
 
 __all__ = ["measure_range", "run_local"]

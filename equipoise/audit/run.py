@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from equipoise.audit.plan import IMAGES, SCHEMA
 from equipoise.audit.statistics import Statistic, estimate
-from equipoise.audit.store import connect, is_whole, read_facts, read_shards
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import read_json
 from equipoise.probes import load_probe
+from equipoise.store import connect, is_whole, read_facts, read_shards
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation

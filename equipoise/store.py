@@ -1,7 +1,7 @@
-"""The store of a run: one zstd Parquet file a shard, complete or absent.
+"""The store of runs and of counterfactual sets: one zstd Parquet file a shard, complete or absent.
 
-A shard is written under a temporary name, synced and renamed, so that a killed run loses at most the shard in hand. Its
-file name carries its identity, a digest of everything that determines its content; a shard that exists is never
+A shard is written under a temporary name, synced and renamed, so that a killed command loses at most the shard in hand.
+Its file name carries its identity, a digest of everything that determines its content; a shard that exists is never
 computed again. What it took (seconds, passes, images left out) rides along as JSON in the file's own metadata.
 """
 
@@ -32,7 +32,11 @@ def connect() -> "DuckDBPyConnection":
 
 
 def write_shard(
-    path: Path, types: Mapping[str, str], columns: Mapping[str, NDArray], facts: Mapping[str, Any]
+    path: Path,
+    types: Mapping[str, str],
+    columns: Mapping[str, NDArray],
+    facts: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes one shard atomically.
 
@@ -41,6 +45,7 @@ def write_shard(
         types: the SQL type of each column, in order.
         columns: one array per column, all of one length.
         facts: JSON-able, kept in the file's metadata.
+        metadata: further keys for other readers of the file.
 
     Raises:
         EquipoiseError: when the disk is full or the folder cannot be written.
@@ -48,7 +53,8 @@ def write_shard(
     cast = ", ".join(
         f"CAST({_quoted(name)} AS {kind}) AS {_quoted(name)}" for name, kind in types.items()
     )
-    text = json.dumps(dict(facts), allow_nan=False)
+    pairs = {"equipoise": json.dumps(dict(facts), allow_nan=False)} | dict(metadata or {})
+    listed = ", ".join(f"{name}: {_literal(text)}" for name, text in pairs.items())
 
     def write(temporary: Path) -> None:
         import duckdb  # noqa: PLC0415
@@ -58,7 +64,7 @@ def write_shard(
                 connection.register("source", {name: columns[name] for name in types})
                 connection.execute(
                     f"COPY (SELECT {cast} FROM source) TO {_literal(str(temporary))} "
-                    f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{equipoise: {_literal(text)}}})"
+                    f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{listed}}})"
                 )
             except duckdb.IOException as error:
                 raise OSError(errno.EIO, str(error).splitlines()[0]) from error
