@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.errors import EquipoiseError
@@ -20,7 +21,7 @@ from equipoise.files import write_atomically
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-__all__ = ["connect", "is_whole", "read_facts", "read_shards", "write_shard"]
+__all__ = ["arrays", "connect", "is_whole", "read_facts", "read_shards", "write_shard"]
 
 
 def connect() -> "DuckDBPyConnection":
@@ -90,6 +91,19 @@ def is_whole(path: Path) -> bool:
 def read_shards(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "DuckDBPyRelation":
     """The rows of all shards, as a lazy relation; columns that only some shards have are NULL in the others."""
     return connection.read_parquet([str(path) for path in paths], union_by_name=True)
+
+
+def arrays(relation: "DuckDBPyRelation") -> dict[str, NDArray]:
+    """The columns as arrays; a missing number is NaN, and other missing values are None."""
+    found = {}
+    for name, values in relation.fetchnumpy().items():
+        missing, plain = np.ma.getmaskarray(values), np.ma.getdata(values)
+        if missing.any():
+            numeric = plain.dtype.kind in "fiu"
+            plain = plain.astype(np.float64 if numeric else object)
+            plain[missing] = np.nan if numeric else None
+        found[name] = plain
+    return found
 
 
 def read_facts(paths: Sequence[Path]) -> list[dict[str, Any]]:

@@ -4,10 +4,22 @@ import sys
 from types import ModuleType
 
 from equipoise.audit.auditing import audit, check
+from equipoise.audit.claims import Claim, judge, write_claims
 from equipoise.audit.run import Run
-from equipoise.audit.statistics import Curve, Statistic, robustness_curve
+from equipoise.audit.statistics import Curve, Estimate, Statistic, robustness_curve
 
-__all__ = ["audit", "check", "Run", "Statistic", "Curve", "robustness_curve"]
+__all__ = [
+    "audit",
+    "check",
+    "Run",
+    "Statistic",
+    "Estimate",
+    "Curve",
+    "robustness_curve",
+    "Claim",
+    "judge",
+    "write_claims",
+]
 
 
 class _Callable(ModuleType):

@@ -211,7 +211,8 @@ def _record(
             "fingerprint": data.fingerprint(range(len(data))),
             "pictures": pictures,
         },
-        "probes": {key: repr(probe) for key, probe in plan.probes.items()},
+        "probes": {key: probe.nature() for key, probe in plan.probes.items()},
+        "probe_facts": {key: probe.facts() for key, probe in plan.probes.items()},
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in packages},
         "machine": {

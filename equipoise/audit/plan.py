@@ -91,6 +91,6 @@ def make_plan(
         shards.append(Shard(None, IMAGES, first, last, images[:16]))
         for name, fingerprint in nature.items():
             for key, probe in named.items():
-                identity = digest(images, fingerprint, repr(probe), seed)
+                identity = digest(images, fingerprint, probe.nature(), seed)
                 shards.append(Shard(name, key, first, last, identity[:16]))
     return Plan(data, shape, classifiers, named, pictured, seed, nature, tuple(shards))

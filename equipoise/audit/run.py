@@ -11,15 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from equipoise.audit.claims import Claim, read_claims
 from equipoise.audit.plan import IMAGES, SCHEMA
 from equipoise.audit.statistics import Statistic, estimate
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import read_json
 from equipoise.probes import load_probe
-from equipoise.store import connect, is_whole, read_facts, read_shards
+from equipoise.store import arrays, connect, is_whole, read_facts, read_shards
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -142,7 +142,7 @@ class Run:
             return {}
         relation = read_shards(self._connection, files)
         kept = relation.select(*[f'"{c}"' for c in relation.columns if c not in _PICTURES])
-        return {name: np.ma.getdata(values) for name, values in kept.fetchnumpy().items()}
+        return arrays(kept)
 
     @cached_property
     def _summary(self) -> tuple[Statistic, ...]:
@@ -171,6 +171,10 @@ class Run:
         `pandas.DataFrame(run.summary())` makes a table of it.
         """
         return self._summary
+
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims that a study wrote into the run, with their verdicts; none for a plain audit."""
+        return read_claims(self.folder)
 
     def facts(
         self, probe: str | None = None, classifier: str | None = None

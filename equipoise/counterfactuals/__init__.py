@@ -1,7 +1,9 @@
 """Counterfactuals: what an image would look like if it were of another class, drawn with a denoiser."""
 
 from equipoise.counterfactuals.added import Added
+from equipoise.counterfactuals.collection import SPLITS, CounterfactualSet, Rows
 from equipoise.counterfactuals.exact import Exact, merge
+from equipoise.counterfactuals.making import make_set
 from equipoise.counterfactuals.method import Method, Noise
 from equipoise.counterfactuals.neighbourhoods import (
     Gaussian,
@@ -9,7 +11,14 @@ from equipoise.counterfactuals.neighbourhoods import (
     Neighbourhood,
     parse_neighbourhood,
 )
+from equipoise.counterfactuals.oracle import DiffusionClassifier, Opinion, ask
 from equipoise.counterfactuals.posterior import Posterior, posterior
+from equipoise.counterfactuals.quality import (
+    Finding,
+    frechet_distance,
+    high_frequencies,
+    measure_quality,
+)
 from equipoise.counterfactuals.reverse import Reverse
 from equipoise.counterfactuals.sampler import Sampler
 
@@ -27,4 +36,15 @@ __all__ = [
     "Added",
     "posterior",
     "Posterior",
+    "make_set",
+    "CounterfactualSet",
+    "SPLITS",
+    "Rows",
+    "ask",
+    "Opinion",
+    "DiffusionClassifier",
+    "measure_quality",
+    "Finding",
+    "frechet_distance",
+    "high_frequencies",
 ]

@@ -58,7 +58,7 @@ class Sampler:
     interval: tuple[float, float] = (0.0, math.inf)
 
     def __post_init__(self) -> None:
-        kind = self._kind()
+        kind = self.kind
         if not isinstance(self.neighbourhood, kind.neighbourhoods):
             able = [
                 n for n, k in METHODS.items() if isinstance(self.neighbourhood, k.neighbourhoods)
@@ -83,7 +83,9 @@ class Sampler:
                 f"{self.denoiser.name!r} does not. Use guidance 1, or give it unconditional weights as well."
             )
 
-    def _kind(self) -> type[Method]:
+    @property
+    def kind(self) -> type[Method]:
+        """The method that is used."""
         name = self.method or ("exact" if isinstance(self.neighbourhood, Gaussian) else "sum")
         if name not in METHODS:
             raise EquipoiseError(
@@ -94,7 +96,7 @@ class Sampler:
     @property
     def evaluations(self) -> int:
         """Denoiser evaluations for each counterfactual; with guidance each is two network passes inside `interval`."""
-        return self._kind()(self.steps, self.churn).evaluations()
+        return self.kind(self.steps, self.churn).evaluations()
 
     def __call__(
         self,
@@ -151,7 +153,7 @@ class Sampler:
             for name, number in zip(names, numbers, strict=True)
         ]
         denoise = guide(self.denoiser, targets.to(x0.device), self.guidance, self.interval)
-        method = self._kind()(self.steps, self.churn)
+        method = self.kind(self.steps, self.churn)
         return method.draw(denoise, self.neighbourhood, x0, _noise(streams, x0))
 
 

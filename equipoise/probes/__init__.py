@@ -3,15 +3,17 @@
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.norms import parse_threat
 from equipoise.probes.adversarial import Adversarial
+from equipoise.probes.counterfactual import Counterfactual
 from equipoise.probes.probe import Answers, Metric, Probe
 from equipoise.probes.standard import Standard
 from equipoise.specs import parse_spec, parse_whole_number
 
-__all__ = ["Standard", "Adversarial", "load_probe", "Probe", "Answers", "Metric"]
+__all__ = ["Standard", "Adversarial", "Counterfactual", "load_probe", "Probe", "Answers", "Metric"]
 
 
 def load_probe(spec: str) -> Probe:
-    """The probe that `spec` names: ``standard``, ``adversarial:l2:0.5``, ``adversarial:linf:8/255?steps=100``.
+    """The probe that `spec` names: ``standard``, ``adversarial:l2:0.5``, ``adversarial:linf:8/255?steps=100``,
+    ``counterfactual:DIR``.
 
     Raises:
         EquipoiseError: for an unknown probe, threat or option.
@@ -36,6 +38,15 @@ def load_probe(spec: str) -> Probe:
                 threat, parse_whole_number(options["steps"], f"the option steps of {spec!r}")
             )
         return Adversarial(threat)
+    if parsed.kind == Counterfactual.name:
+        parsed.only()
+        if not parsed.target:
+            raise EquipoiseError(
+                f"The probe {spec!r} needs a set: write counterfactual:DIR with the folder that equipoise "
+                "counterfactuals wrote."
+            )
+        return Counterfactual(parsed.target)
     raise EquipoiseError(
-        f"Unknown probe {parsed.kind!r} in {spec!r}. {did_you_mean(parsed.kind, [Standard.name, Adversarial.name])}"
+        f"Unknown probe {parsed.kind!r} in {spec!r}. "
+        + did_you_mean(parsed.kind, [Standard.name, Adversarial.name, Counterfactual.name])
     )

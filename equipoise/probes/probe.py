@@ -6,7 +6,7 @@ A probe also knows its metrics: which per-image values, averaged over images, pe
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 
@@ -73,6 +73,14 @@ class Probe(ABC):
             seed: of the random streams.
             pictured: for which images to keep pictures, one flag each.
         """
+
+    def nature(self) -> str:
+        """Everything that determines the answers, beyond the classifier and the images."""
+        return repr(self)
+
+    def facts(self) -> dict[str, Any]:
+        """What run.json should keep about the probe beyond its settings, as JSON."""
+        return {}
 
     @abstractmethod
     def metrics(self, columns: Columns) -> list[Metric]:

@@ -1,0 +1,117 @@
+"""Claims: what a study set out to test, with a statistic, its interval and a verdict that follows from both.
+
+A claim says that a statistic exceeds a bound. It holds when the whole 95 % interval lies above the bound, fails when
+the whole interval lies below, and is undecided otherwise. A claim with a control that undoes it says so in `control`.
+Studies write their claims into the run's folder as claims.json.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from equipoise.audit.statistics import Estimate
+from equipoise.errors import EquipoiseError
+from equipoise.files import read_json, write_json
+
+__all__ = ["Claim", "judge", "read_claims", "write_claims"]
+
+Verdict = Literal["holds", "fails", "undecided"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One tested statement.
+
+    Attributes:
+        id: as the study calls it, such as H1.
+        text: the statement, in a sentence.
+        classifier: of which classifier, where it is about one.
+        statistic: what was computed, in words, with what it must exceed.
+        value: of the statistic.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        bound: what the statistic must exceed for the claim to hold.
+        n: images it was computed from.
+        verdict: of the rule above.
+        control: what the controls and falsifiers say, in sentences with their numbers.
+        source: where the statement comes from: "paper", "recalled" or "ours".
+    """
+
+    id: str
+    text: str
+    classifier: str | None
+    statistic: str
+    value: float
+    low: float
+    high: float
+    bound: float
+    n: int
+    verdict: Verdict
+    control: str = ""
+    source: str = "paper"
+
+
+def judge(
+    id: str,
+    text: str,
+    statistic: str,
+    found: Estimate,
+    *,
+    bound: float = 0.0,
+    classifier: str | None = None,
+    control: str = "",
+    source: str = "paper",
+) -> Claim:
+    """The claim with the verdict that its interval gives."""
+    verdict: Verdict = "undecided"
+    if found.low > bound:
+        verdict = "holds"
+    elif found.high < bound:
+        verdict = "fails"
+    return Claim(
+        id,
+        text,
+        classifier,
+        statistic,
+        found.value,
+        found.low,
+        found.high,
+        bound,
+        found.n,
+        verdict,
+        control,
+        source,
+    )
+
+
+def write_claims(folder: Path, study: str, claims: Sequence[Claim]) -> None:
+    """Writes claims.json into a run's folder, atomically; a number that is not finite becomes null."""
+    rows = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in map(asdict, claims)
+    ]
+    write_json(folder / "claims.json", {"study": study, "claims": rows})
+
+
+def read_claims(folder: Path) -> tuple[Claim, ...]:
+    """The claims in a run's folder; none when no study wrote any.
+
+    Raises:
+        EquipoiseError: for a file that holds something else.
+    """
+    path = folder / "claims.json"
+    if not path.is_file():
+        return ()
+    try:
+        rows = read_json(path)["claims"]
+        numbers = ("value", "low", "high")
+        return tuple(
+            Claim(**row | {k: math.nan if row[k] is None else row[k] for k in numbers})
+            for row in rows
+        )
+    except (KeyError, TypeError) as error:
+        raise EquipoiseError(
+            f"Cannot read the claims {path}: {error}. Repeat the study."
+        ) from error

@@ -1,0 +1,144 @@
+"""A set of counterfactuals on disk.
+
+    DIR/set.json                what was asked, and every finished shard with the SHA-256 of its files
+    DIR/data/test-*.parquet     different-class counterfactuals, labelled with their target
+    DIR/data/same-*.parquet     same-class counterfactuals: the control for whatever sampling itself does to an image
+    DIR/data/noise-*.parquet    random noise, as far from the original as the counterfactual it stands beside: the
+                                control for distance alone, labelled with the class of the original
+    DIR/quality.json            what `quality` found
+    DIR/README.md               a card, with which the folder is a data set of the Hugging Face hub
+
+The three are splits of an image set: ``parquet:DIR`` opens them. Pixels are 8-bit, and distances are those of the
+stored pixels from the original's, in units of images in [0, 1].
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equipoise.errors import EquipoiseError
+from equipoise.files import read_json
+from equipoise.images import Decoding
+from equipoise.store import arrays, connect, read_shards
+
+__all__ = ["FORMAT", "SPLITS", "CounterfactualSet", "Rows", "checksum"]
+
+FORMAT = 1
+SPLITS = ("test", "same", "noise")
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a set: images in [0, 1] with shape (B, C, H, W), and the table's other columns as arrays."""
+
+    images: Tensor
+    columns: dict[str, NDArray]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class CounterfactualSet:
+    """A set that `make_set` wrote, finished or not.
+
+    Arguments:
+        folder: with set.json in it.
+
+    Raises:
+        EquipoiseError: when there is none, or one of another format.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        path = self.folder / "set.json"
+        if not path.is_file():
+            raise EquipoiseError(
+                f"Cannot open the counterfactuals {str(folder)!r}: there is no set.json in it. Make them with "
+                "equipoise counterfactuals."
+            )
+        self.record: dict[str, Any] = read_json(path)
+        found = self.record.get("format") if isinstance(self.record, dict) else None
+        if found != FORMAT:
+            raise EquipoiseError(
+                f"Cannot open the counterfactuals {str(folder)!r}: their format is {found!r}, this version of "
+                f"equipoise reads {FORMAT}."
+            )
+
+    def __repr__(self) -> str:
+        return f"CounterfactualSet({str(self.folder)!r}, {self.record['status']})"
+
+    @property
+    def identity(self) -> str:
+        """A digest of everything that determines the set's content."""
+        return self.record["identity"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.record["classes"])
+
+    def files(self, split: str) -> list[Path]:
+        """The finished shards of a split."""
+        return [self.folder / shard[split]["file"] for shard in self.record["shards"].values()]
+
+    def verify(self) -> list[str]:
+        """Names of the files whose content is not what was written; none when all is well."""
+        return [
+            shard[split]["file"]
+            for shard in self.record["shards"].values()
+            for split in SPLITS
+            if not (self.folder / shard[split]["file"]).is_file()
+            or checksum(self.folder / shard[split]["file"]) != shard[split]["sha256"]
+        ]
+
+    def table(self, split: str = "test") -> Any:
+        """The rows of a split as a DuckDB relation, without their pixels; `.df()` makes it a pandas frame."""
+        relation = read_shards(self._connection, self.files(split))
+        return relation.select(*[f'"{c}"' for c in relation.columns if c != "image"])
+
+    @cached_property
+    def _connection(self) -> Any:
+        return connect()
+
+    def columns(self, split: str = "test") -> dict[str, NDArray]:
+        """The columns of a split as arrays, without pixels."""
+        if not self.files(split):
+            return {}
+        return arrays(self.table(split))
+
+    def rows(self, split: str, sources: Sequence[str] | None = None) -> Rows:
+        """The rows of a split made of the originals with the ids `sources` (all for None), by original and target."""
+        relation = read_shards(self._connection, self.files(split))
+        if sources is not None:
+            listed = ", ".join("'" + name.replace("'", "''") + "'" for name in sources) or "NULL"
+            relation = relation.filter(f"source_id IN ({listed})")
+        # Several files come in any order; numbers within an original and class are what orders the rest.
+        relation = relation.order("source_id, target, number")
+        names = [name for name in relation.columns if name != "image"]
+        listed = ", ".join(f'"{name}"' for name in names)
+        found = arrays(relation.project(f"image.bytes AS image, {listed}"))
+        decode = Decoding(self.record["shape"][0])
+        ids = found["id"]
+        images = [
+            decode(bytes(data), id) for data, id in zip(found.pop("image"), ids, strict=True)
+        ]
+        empty = torch.empty(0, *self.record["shape"])
+        return Rows(torch.stack(images) if images else empty, found)
+
+    @property
+    def quality(self) -> dict[str, Any] | None:
+        """What `quality` found, if it was asked."""
+        path = self.folder / "quality.json"
+        return read_json(path) if path.is_file() else None
