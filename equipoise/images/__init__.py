@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from equipoise.errors import EquipoiseError, did_you_mean
+from equipoise.images.arrays import Arrays
 from equipoise.images.decode import BrokenImageError, Decoding
 from equipoise.images.digits import Digits
 from equipoise.images.encode import encode_png
@@ -23,6 +24,7 @@ __all__ = [
     "Digits",
     "Folder",
     "Parquet",
+    "Arrays",
     "encode_png",
 ]
 

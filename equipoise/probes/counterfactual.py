@@ -10,6 +10,7 @@ softmax,
     alignment     mean cosine between the gradient of m_c at x0 and x_c - x0
     path          means over c of p_y and p_c at nine points from x0 to x_c
     proximity     mean and least |x_c - x0|_2: how near other classes are, which is a fact about the image
+    changed       mean share of pixels that a counterfactual changes visibly
 
 A classifier that answers rightly follows the change; one that was trained to ignore changes of that size keeps its
 answer. Each share also comes for those counterfactuals alone that the oracles accept.
@@ -55,6 +56,7 @@ _NUMBERS = (
     "proximity_min",
     "accepted_proximity",
     "same_distance",
+    "changed",
     "confidence",
 )
 
@@ -255,6 +257,7 @@ class _Image:
             "proximity": length.mean().item(),
             "proximity_min": length.min().item(),
             "accepted_proximity": length[accepted].mean().item(),
+            "changed": float(other.columns["changed"].mean()),
             "same_distance": float(same.columns["l2"].mean()) if len(same) else float("nan"),
             "confidence": here.softmax(1)[0, y].item(),
             "forwards": len(logits) + int(first.sum()),
