@@ -1,7 +1,7 @@
 """Calling a network so that what it says of an image does not depend on the batch the image is in.
 
-Below eight images, and between multiples of it, matrix kernels round differently. A batch filled up to a whole number
-of eights takes the same kernels as any other.
+Below sixteen images, and between multiples of it, matrix kernels round differently. A batch filled up to a multiple
+of sixteen takes the same kernels as any other.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ __all__ = ["call_padded"]
 
 
 def call_padded(net: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """`net(*inputs)`, called on a whole number of eights: the last row of each input is repeated, and what the network
+    """`net(*inputs)`, called on a multiple of sixteen rows: the last row of each input is repeated, and what the network
     says of the copies is dropped.
 
     Arguments:
@@ -21,7 +21,7 @@ def call_padded(net: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         inputs: tensors with shape (B, ...).
     """
     rows = len(inputs[0])
-    missing = -rows % 8
+    missing = -rows % 16
     if missing == 0 or rows == 0:
         return net(*inputs)
     return net(*(torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) for x in inputs))[:rows]

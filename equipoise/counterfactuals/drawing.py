@@ -188,8 +188,9 @@ class Drawing:
         if made.opinion is not None:
             accepted = made.opinion.prediction == made.target
             sure = made.opinion.probability.gather(1, made.target[:, None]).squeeze(1)
-            # Neither distances nor probabilities come near this, so that accepted draws come first.
-            merit = 1e6 * accepted + (sure if self.by == "confidence" else nearness)
+            merit = sure if self.by == "confidence" else nearness
+            # Below every accepted draw, in their own order.
+            merit = torch.where(accepted, merit, merit - merit.max() + merit.min() - 1)
         groups = merit.view(-1, self.best_of)
         return made.of(groups.argmax(1) + torch.arange(len(groups)) * self.best_of)
 
@@ -261,7 +262,8 @@ def _rounded(images: Tensor) -> Tensor:
 
 
 def _at_distance(original: Tensor, noise: Tensor, length: float) -> Tensor:
-    """An 8-bit image in the direction of `noise` whose L2 distance from `original` is `length`, up to rounding.
+    """An 8-bit image in the direction of `noise`, up to rounding at the L2 distance `length` from `original`, or in the
+    corner of [0, 1] that lies that way, when it is nearer.
 
     Clipping to [0, 1] shortens a step, so that the step is found by bisection.
     """

@@ -8,11 +8,14 @@ everything in network units. With noise of level sigma, R_k = S_k + sigma^2 and
 without a label all components take part.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from equipoise.diffusion.denoiser import UNCONDITIONAL, Denoiser
 from equipoise.errors import EquipoiseError
+from equipoise.padding import call_padded
 
 __all__ = ["MixtureDenoiser"]
 
@@ -79,10 +82,11 @@ class MixtureDenoiser(Denoiser):
         result = torch.empty_like(x, dtype=torch.float64)
         for level in sigma.unique():
             rows = sigma == level
-            result[rows] = self._denoise(x[rows].double(), level.double(), label[rows])
+            part = partial(self._denoise, level.double())
+            result[rows] = call_padded(part, x[rows].double(), label[rows])
         return result.to(x.dtype)
 
-    def _denoise(self, x: Tensor, sigma: Tensor, label: Tensor) -> Tensor:
+    def _denoise(self, sigma: Tensor, x: Tensor, label: Tensor) -> Tensor:
         flat, means = x.flatten(1), self.means.flatten(1)
         shrink = self.stds.flatten(1) ** 2 / (self.stds.flatten(1) ** 2 + sigma**2)
         r = self.responsibilities(x, sigma, label)
