@@ -13,8 +13,8 @@ __all__ = ["call_padded"]
 
 
 def call_padded(net: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """`net(*inputs)`, called on a multiple of sixteen rows: the last row of each input is repeated, and what the network
-    says of the copies is dropped.
+    """`net(*inputs)`, called on a multiple of sixteen rows: the last row of each input is repeated, and what the
+    network says of the copies is dropped.
 
     Arguments:
         net: maps tensors with B rows each to one with B rows.

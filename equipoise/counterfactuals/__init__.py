@@ -5,6 +5,7 @@ from equipoise.counterfactuals.collection import SPLITS, CounterfactualSet, Rows
 from equipoise.counterfactuals.exact import Exact, merge
 from equipoise.counterfactuals.making import make_set
 from equipoise.counterfactuals.method import Method, Noise
+from equipoise.counterfactuals.metropolis import Metropolis
 from equipoise.counterfactuals.neighbourhoods import (
     Gaussian,
     Laplace,
@@ -12,6 +13,7 @@ from equipoise.counterfactuals.neighbourhoods import (
     parse_neighbourhood,
 )
 from equipoise.counterfactuals.oracle import DiffusionClassifier, Opinion, ask
+from equipoise.counterfactuals.particles import Particles
 from equipoise.counterfactuals.posterior import Posterior, posterior
 from equipoise.counterfactuals.quality import (
     Finding,
@@ -21,6 +23,7 @@ from equipoise.counterfactuals.quality import (
 )
 from equipoise.counterfactuals.reverse import Reverse
 from equipoise.counterfactuals.sampler import Sampler
+from equipoise.counterfactuals.tilted import Tilted
 
 __all__ = [
     "Sampler",
@@ -33,6 +36,9 @@ __all__ = [
     "Exact",
     "merge",
     "Reverse",
+    "Tilted",
+    "Metropolis",
+    "Particles",
     "Added",
     "posterior",
     "Posterior",

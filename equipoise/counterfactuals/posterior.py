@@ -76,7 +76,7 @@ class Posterior:
         # The distance to x0 on the chosen side is normal around `centre`, cut off at 0.
         centre = (side * (means - self.x0) - stds**2 / b) / stds
         share = torch.rand(means.shape, dtype=torch.float64, generator=generator)
-        return self.x0 + side * stds * _positive_normal(centre, share)
+        return self.x0 + side * stds * positive_normal(centre, share)
 
     def responsibilities(self, x: Tensor) -> Tensor:
         """The probability of each component given a draw, with shape (B, K)."""
@@ -157,7 +157,7 @@ def _truncated(centre: Tensor) -> tuple[Tensor, Tensor]:
     return mean, 1 - hazard * mean
 
 
-def _positive_normal(centre: Tensor, share: Tensor) -> Tensor:
+def positive_normal(centre: Tensor, share: Tensor) -> Tensor:
     """The quantile `share` of a normal variable around `centre` with variance 1, given that it is positive."""
     # The upper tail beyond x is `share` of that beyond 0; so far out that it underflows, the tail is exponential.
     log_tail = torch.special.log_ndtr(centre) + share.log()

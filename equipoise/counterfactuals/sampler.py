@@ -15,15 +15,20 @@ from equipoise.classifiers import check_range
 from equipoise.counterfactuals.added import Added
 from equipoise.counterfactuals.exact import Exact
 from equipoise.counterfactuals.method import Method, Noise
+from equipoise.counterfactuals.metropolis import Metropolis
 from equipoise.counterfactuals.neighbourhoods import Gaussian, Neighbourhood
+from equipoise.counterfactuals.particles import Particles
 from equipoise.counterfactuals.reverse import Reverse
+from equipoise.counterfactuals.tilted import Tilted
 from equipoise.diffusion import Denoiser, from_network_units, guide, to_network_units
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.streams import content_ids, stream
 
 __all__ = ["METHODS", "Sampler"]
 
-METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (Exact, Reverse, Added)}
+METHODS: dict[str, type[Method]] = {
+    kind.name: kind for kind in (Exact, Reverse, Tilted, Metropolis, Particles, Added)
+}
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,16 @@ class Sampler:
         neighbourhood: `Gaussian` or `Laplace`, its width in network units.
         guidance: 1 samples pi; larger values push further towards the class (a paper's w is guidance - 1).
         steps: noise levels that the method passes through.
-        method: "exact" (Gaussian), "reverse" (Gaussian, a check), "sum" (as published, to compare with); the
-            neighbourhood's best when None.
+        method: the neighbourhood's best when None; else one of
+
+            ============  =============  =============================================================
+            "exact"       Gaussian       samples pi itself, `steps` + 1 evaluations
+            "reverse"     Gaussian       the same by another way, a check
+            "tilted"      Laplace        right within modes, approximate between them, about 2 `steps`
+            "metropolis"  Laplace        corrects the tilted method within modes, about `steps`^2 / 2
+            "particles"   Laplace        corrects the weights of modes as well, about 2 `steps`^2
+            "sum"         either         as published, to compare with, 2 `steps` - 1
+            ============  =============  =============================================================
         churn: of the method "sum".
         interval: noise levels between which guidance acts, in network units.
 
@@ -86,7 +99,7 @@ class Sampler:
     @property
     def kind(self) -> type[Method]:
         """The method that is used."""
-        name = self.method or ("exact" if isinstance(self.neighbourhood, Gaussian) else "sum")
+        name = self.method or ("exact" if isinstance(self.neighbourhood, Gaussian) else "tilted")
         if name not in METHODS:
             raise EquipoiseError(
                 f"Unknown sampling method {name!r}. {did_you_mean(name, METHODS)}"
