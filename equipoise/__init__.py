@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from equipoise import attacks as attacks
+    from equipoise import diffusion as diffusion
     from equipoise.audit import Run as Run
     from equipoise.audit import audit as audit
     from equipoise.audit import check as check
     from equipoise.classifiers import load_classifier as load_classifier
     from equipoise.classifiers import wrap as wrap
+    from equipoise.diffusion import load_denoiser as load_denoiser
     from equipoise.errors import EquipoiseError as EquipoiseError
     from equipoise.images import load_images as load_images
     from equipoise.norms import L1 as L1
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 _ROOMS = {
     "attacks": None,
     "audit": None,
+    "diffusion": None,
     "report": None,
     "Run": "audit",
     "check": "audit",
     "load_classifier": "classifiers",
     "wrap": "classifiers",
+    "load_denoiser": "diffusion",
     "EquipoiseError": "errors",
     "load_images": "images",
     "L1": "norms",

@@ -42,7 +42,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 ):
     objective = Adversarial(threat=eq.L2(0.5), steps=2)
     undisturbed = fit(train_digits, objective, RECIPE, tmp_path / "whole", accelerator="cpu")
-    monkeypatch.setattr("equipoise.training.fitting._SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr("equipoise.training.engine.SECONDS_BETWEEN_CHECKPOINTS", 0)
     advance = Progress.advance
 
     def interrupt(self, note=""):
@@ -197,8 +197,8 @@ def test_broken_checkpoints_and_senseless_images_are_reported(train_digits, tmp_
 
 KILLED = """
 import equipoise as eq
-from equipoise.training import Adversarial, Recipe, fit, fitting
-fitting._SECONDS_BETWEEN_CHECKPOINTS = 0
+from equipoise.training import Adversarial, Recipe, engine, fit
+engine.SECONDS_BETWEEN_CHECKPOINTS = 0
 recipe = Recipe(net="mlp", widths=(32,), epochs=40, rate=1e-2)
 data = eq.load_images("digits", split="train")
 fit(data, Adversarial(threat=eq.L2(0.5), steps=2), recipe, {out!r}, accelerator="cpu")

@@ -162,7 +162,7 @@ def _record(images: Images, drawing: Drawing) -> dict[str, Any]:
         "steps": sampler.steps,
         "method": sampler.kind.name,
         "churn": sampler.churn,
-        "interval": [str(end) for end in sampler.interval],
+        "interval": [str(end) for end in sampler.acting],
         "per_class": drawing.per_class,
         "best_of": drawing.best_of,
         "by": drawing.by,

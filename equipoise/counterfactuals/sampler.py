@@ -55,7 +55,9 @@ class Sampler:
             "sum"         either         as published, to compare with, 2 `steps` - 1
             ============  =============  =============================================================
         churn: of the method "sum".
-        interval: noise levels between which guidance acts, in network units.
+        interval: noise levels between which guidance acts, in network units. When None, above a fifth of the
+            neighbourhood's width, below which it changes nothing that could be measured (docs/counterfactuals.md); at
+            all levels for the method "sum".
 
     Raises:
         EquipoiseError: for an unknown method, one that cannot sample the neighbourhood, steps below 2, a guidance that
@@ -68,7 +70,7 @@ class Sampler:
     steps: int = 18
     method: str | None = None
     churn: float = 0.0
-    interval: tuple[float, float] = (0.0, math.inf)
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         kind = self.kind
@@ -107,8 +109,15 @@ class Sampler:
         return METHODS[name]
 
     @property
+    def acting(self) -> tuple[float, float]:
+        """Noise levels between which guidance acts."""
+        if self.interval is not None:
+            return self.interval
+        return (0.0 if self.kind is Added else 0.2 * self.neighbourhood.sigma, math.inf)
+
+    @property
     def evaluations(self) -> int:
-        """Denoiser evaluations for each counterfactual; with guidance each is two network passes inside `interval`."""
+        """Denoiser evaluations for each counterfactual; with guidance each is two network passes inside `acting`."""
         return self.kind(self.steps, self.churn).evaluations()
 
     def __call__(
@@ -165,7 +174,7 @@ class Sampler:
             stream(seed, name, number, "counterfactual")
             for name, number in zip(names, numbers, strict=True)
         ]
-        denoise = guide(self.denoiser, targets.to(x0.device), self.guidance, self.interval)
+        denoise = guide(self.denoiser, targets.to(x0.device), self.guidance, self.acting)
         method = self.kind(self.steps, self.churn)
         return method.draw(denoise, self.neighbourhood, x0, _noise(streams, x0))
 

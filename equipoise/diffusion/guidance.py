@@ -24,9 +24,12 @@ __all__ = ["Guided", "guide"]
 Guided = Callable[[Tensor, float], Tensor]
 """D(x, sigma) with labels and guidance filled in."""
 
-JOINED_PIXELS = 2**13
+JOINED_PIXELS = 2**14
 """Up to so many pixels, both halves share one call on a CPU: it fills the small matrices. Beyond, they leave the cache
 (benchmarks/counterfactuals.py); a GPU always gains."""
+
+JOINED_ROWS = 8
+"""Nor do so few rows cost more when doubled: networks are called with sixteen at least."""
 
 
 def guide(
@@ -53,7 +56,7 @@ def guide(
         level = sigmas[: len(x)]
         if guidance == 1 or not interval[0] < sigma <= interval[1]:
             return denoiser.denoise(x, level, label)
-        if x.is_cuda or len(x) * x.shape[2] * x.shape[3] <= JOINED_PIXELS:
+        if x.is_cuda or len(x) <= JOINED_ROWS or x[:, 0].numel() <= JOINED_PIXELS:
             conditional, without = denoiser.denoise(torch.cat([x, x]), sigmas, both).chunk(2)
         else:
             conditional = denoiser.denoise(x, level, label)

@@ -1,5 +1,6 @@
 """Studies: whole questions, answered by a ladder, probes and a page. Each file reads beside what it reproduces."""
 
+from equipoise.studies.counterfactual import Settings, counterfactual
 from equipoise.studies.embedded import embedded
 
-__all__ = ["embedded"]
+__all__ = ["embedded", "counterfactual", "Settings"]

@@ -1,10 +1,22 @@
-"""How classifiers are fitted: one objective a file, one loop for all."""
+"""How classifiers and denoisers are fitted: one objective a file, one loop for all classifiers."""
 
 from equipoise.training.adversarial import Adversarial
+from equipoise.training.denoising import DenoiserRecipe, fit_denoiser, suited_recipe
 from equipoise.training.fitting import fit
 from equipoise.training.ladder import rung_name, train_ladder
 from equipoise.training.objective import Objective
 from equipoise.training.recipe import Recipe
 from equipoise.training.standard import Standard
 
-__all__ = ["train_ladder", "rung_name", "fit", "Recipe", "Objective", "Standard", "Adversarial"]
+__all__ = [
+    "train_ladder",
+    "rung_name",
+    "fit",
+    "Recipe",
+    "Objective",
+    "Standard",
+    "Adversarial",
+    "fit_denoiser",
+    "DenoiserRecipe",
+    "suited_recipe",
+]

@@ -5,14 +5,11 @@ v <- m v + (1 - m) w with m = min(average, (1 + t) / (10 + t)). After each epoch
 its accuracy under projected gradient descent at the objective's threat (clean accuracy without one); the best v is what
 training returns, the later of two equal ones.
 
-The engine is Lightning Fabric: one CPU, one GPU, or every process that torchrun started. Each global batch is dealt out
-to the processes, and every image brings its own random stream, so that the result does not depend on their number
-beyond rounding.
+Each global batch is dealt out to the processes of the engine, and every image brings its own random stream, so that the
+result does not depend on their number beyond rounding.
 """
 
-import json
 import math
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -24,12 +21,12 @@ from torch import Tensor, nn
 from equipoise.attacks import PGD
 from equipoise.classifiers import Classifier, build_net, load_classifier, save_classifier, wrap
 from equipoise.errors import EquipoiseError
-from equipoise.files import read_json, write_atomically
 from equipoise.images import Images
 from equipoise.norms import L2, Threat
 from equipoise.progress import Progress
 from equipoise.streams import digest, stream
-from equipoise.training.checkpoint import load_checkpoint, save_checkpoint
+from equipoise.training import engine
+from equipoise.training.checkpoint import save_checkpoint
 from equipoise.training.memory import augment, hold
 from equipoise.training.objective import Objective
 from equipoise.training.recipe import Recipe
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 __all__ = ["fit"]
-
-_SECONDS_BETWEEN_CHECKPOINTS = 5.0
 
 
 def fit(
@@ -60,29 +55,10 @@ def fit(
     """
     run = _Fit(images, objective, recipe, folder)
     if not run.finished():
-        fabric = _fabric(accelerator)
-        fabric.launch()
+        fabric = engine.launch(accelerator)
         run.train(fabric)
         fabric.barrier()
     return load_classifier(f"local:{folder}")
-
-
-def _fabric(accelerator: str) -> "Fabric":
-    # Importing the engine takes seconds; a finished training is loaded without it.
-    from lightning_fabric import Fabric  # noqa: PLC0415
-
-    settings: dict[str, Any] = {"devices": 1}
-    if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun
-        local = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // local
-        settings = {"strategy": "ddp", "devices": local, "num_nodes": nodes}
-    try:
-        return Fabric(accelerator=accelerator, **settings)
-    except (RuntimeError, ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise EquipoiseError(
-            f"Cannot train on {accelerator!r}: {reason} Try --device cpu."
-        ) from error
 
 
 class _Fit:
@@ -94,9 +70,7 @@ class _Fit:
         self.images, self.objective, self.recipe, self.folder = images, objective, recipe, folder
         self.checkpoint = folder / "checkpoint.safetensors"
         self.threat: Threat | None = getattr(objective, "threat", None)
-        n = len(images)
-        order = torch.randperm(n, generator=stream(recipe.seed, "sample")).tolist()
-        order = order[: recipe.limit or n]
+        order = engine.shuffled_rows(images, recipe.limit, recipe.seed)
         cut = math.ceil(recipe.held_out * len(order))
         self.held_rows, self.train_rows = sorted(order[:cut]), sorted(order[cut:])
         if not self.train_rows:
@@ -109,15 +83,7 @@ class _Fit:
 
     def finished(self) -> bool:
         """Whether the folder holds this very training's result."""
-        path = self.folder / "classifier.json"
-        if not path.exists():
-            return False
-        if read_json(path).get("facts", {}).get("identity") != self.identity:
-            raise EquipoiseError(
-                f"Cannot train into {self.folder}: it holds a classifier trained on other images or with other "
-                "settings. Choose another --out, or delete that folder."
-            )
-        return True
+        return engine.is_finished(self.folder / "classifier.json", self.identity, "classifier")
 
     def train(self, fabric: "Fabric") -> None:
         """Trains from the checkpoint, or from scratch, to the end, and writes the classifier."""
@@ -137,14 +103,14 @@ class _Fit:
                 if not self.selected or line["score"] >= self.selected["score"]:
                     self.selected = line
                     self.best = {k: v.clone() for k, v in self.average.state_dict().items()}
-                if time.monotonic() - saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+                if time.monotonic() - saved_at > engine.SECONDS_BETWEEN_CHECKPOINTS:
                     self._save_checkpoint()
                     saved_at = time.monotonic()
                 progress.advance(
                     f"held-out accuracy {line['held_out_accuracy']:.1%}, under attack {line['score']:.1%}"
                 )
         if fabric.is_global_zero:
-            self._write_log()
+            engine.write_log(self.folder, self.log)
             self._save_classifier()
             self.checkpoint.unlink(missing_ok=True)
 
@@ -164,13 +130,9 @@ class _Fit:
         self.average.to(fabric.device).requires_grad_(False)
         # Before the checkpoint is read, so that the optimiser's state lands on the device the weights are on.
         self.model, self.optimizer = fabric.setup(self.net, optimizer)
-        if self.checkpoint.exists():
-            groups, facts = load_checkpoint(self.checkpoint, optimizer)
-            if facts["identity"] != self.identity:
-                raise EquipoiseError(
-                    f"Cannot go on with the training in {self.folder}: it was begun with other images or settings. "
-                    "Choose another --out, or delete that folder."
-                )
+        state = engine.resume(self.checkpoint, optimizer, self.identity)
+        if state is not None:
+            groups, facts = state
             self.epoch, self.log, self.selected = facts["epoch"], facts["log"], facts["selected"]
             self.best = groups["best"]
             self.net.load_state_dict(groups["net"])
@@ -201,7 +163,7 @@ class _Fit:
             "selected": self.selected,
         }
         save_checkpoint(self.checkpoint, groups, self.optimizer, facts)
-        self._write_log()
+        engine.write_log(self.folder, self.log)
 
     def _fresh_net(self) -> nn.Module:
         settings: dict[str, Any] = {
@@ -285,12 +247,6 @@ class _Fit:
             robust += int((~result.success).sum())
         count = len(held.labels)
         return {"held_out_accuracy": clean / count, "score": robust / count}
-
-    def _write_log(self) -> None:
-        text = "".join(json.dumps(line) + "\n" for line in self.log)
-        write_atomically(
-            self.folder / "metrics.jsonl", lambda path: path.write_text(text, encoding="utf-8")
-        )
 
     def _save_classifier(self) -> None:
         net = self._fresh_net()

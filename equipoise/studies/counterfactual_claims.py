@@ -1,0 +1,394 @@
+"""The claims of arXiv 2404.10588, as functions of a run.
+
+H1 to H5 are the paper's, in our statistics; H6, and what is marked as recalled, is at second hand. Notation: d is the
+proximity of a training image, the mean L2 distance to its different-class counterfactuals; p its probability of the
+true class; eps the radius that a rung was trained for.
+
+    H1  d and p go together for robust classifiers, and more than for the standard one
+    H2  images that a robust classifier gets wrong have smaller d
+    H3  robust classifiers read counterfactuals poorly, worse with eps, while the standard one reads them
+    H4  answers become invariant along the way to a counterfactual as eps grows
+    H5  counterfactual changes are small and real, and yet in directions that robust classifiers ignore
+    H6  the share of images with a counterfactual within eps predicts the errors on clean training images
+    F1  a falsifier: what the distance to same-class counterfactuals explains is sampling, not class
+    F2  a falsifier: what the published sampler shows and the exact one does not is its collapse
+    N1  the Laplace neighbourhood changes fewer pixels than the Gaussian one (ours)
+    R1  a robust classifier ignores counterfactuals of images that it made itself, too (ours)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.audit import Claim, Estimate, Run, judge
+from equipoise.audit.association import (
+    auroc,
+    bootstrap,
+    difference,
+    one_hot,
+    spearman,
+    spearman_gap,
+)
+
+__all__ = ["Confounders", "Evidence", "test_claims"]
+
+
+@dataclass(frozen=True)
+class Confounders:
+    """What else could explain a correlation, one value an image.
+
+    Attributes:
+        label: class.
+        contrast: standard deviation of the pixels.
+        nearest: L2 distance to the nearest real image of another class.
+    """
+
+    label: NDArray
+    contrast: NDArray
+    nearest: NDArray
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the claims are tested on.
+
+    Attributes:
+        run: an audit of the ladder on training images, with the standard probe and one probe for each set.
+        rungs: names of the classifiers, by radius, the standard one first.
+        radii: of the rungs, in units of images in [0, 1].
+        probes: specs of the counterfactual probes by arm: "exact", "laplace", "published".
+        confounders: in the order of the run's images.
+        own: the audit of the images that the most robust rung made itself, and its probe.
+    """
+
+    run: Run
+    rungs: Sequence[str]
+    radii: Sequence[float]
+    probes: Mapping[str, str]
+    confounders: Confounders
+    own: tuple[Run, str] | None
+
+    def of(self, arm: str, rung: str) -> dict[str, NDArray]:
+        """The columns of an arm's probe, images without counterfactuals as NaN."""
+        columns = self.run.columns(self.probes[arm], rung)
+        return {k: v if v.dtype == object else v.astype(float) for k, v in columns.items()}
+
+    def right(self, rung: str) -> NDArray:
+        """Which images the rung classifies correctly."""
+        return self.run.columns("standard", rung)["correct"].astype(float)
+
+
+def test_claims(evidence: Evidence) -> list[Claim]:
+    """All claims, in the order of the list above."""
+    robust = list(zip(evidence.rungs, evidence.radii, strict=True))[1:]
+    claims: list[Claim] = []
+    for rung, _ in robust:
+        claims += _closeness(evidence, rung)
+    for rung, _ in robust:
+        claims.append(_mistakes(evidence, rung))
+    claims.append(_standard_reads(evidence))
+    for rung, _ in robust:
+        claims.append(_reads_worse(evidence, rung))
+    for rung, _ in robust:
+        claims += _invariance(evidence, rung)
+    claims += _real_and_ignored(evidence)
+    claims.append(_predicts_errors(evidence))
+    claims += _falsifiers(evidence)
+    if "laplace" in evidence.probes:
+        claims.append(_sparser(evidence))
+    if evidence.own is not None:
+        claims.append(_own_images(evidence))
+    return claims
+
+
+def _closeness(evidence: Evidence, rung: str) -> list[Claim]:
+    mine, first = evidence.of("exact", rung), evidence.of("exact", evidence.rungs[0])
+    other = evidence.confounders
+    has = ~np.isnan(mine["proximity"])
+    d, p, p0 = mine["proximity"][has], mine["confidence"][has], first["confidence"][has]
+    held = [one_hot(other.label[has]), other.contrast[has], p0, other.nearest[has]]
+    partial = spearman(d, p, controls=held)
+    same = spearman(mine["same_distance"][has], p)
+    control = (
+        f"With class, contrast, the standard classifier's confidence and the distance to the nearest image of another "
+        f"class held fixed: {_said(partial)}. The distance to same-class counterfactuals gives {_said(same)}."
+    )
+    return [
+        judge(
+            "H1",
+            "Training images that lie farther from other classes are classified with more confidence.",
+            "rank correlation of proximity and confidence in the true class",
+            spearman(d, p),
+            classifier=rung,
+            control=control,
+        ),
+        judge(
+            "H1",
+            "That correlation is larger than for the standard classifier.",
+            "difference of the two rank correlations",
+            spearman_gap(d, p, p0),
+            classifier=rung,
+            source="recalled",
+        ),
+    ]
+
+
+def _mistakes(evidence: Evidence, rung: str) -> Claim:
+    mine = evidence.of("exact", rung)
+    has = ~np.isnan(mine["proximity"])
+    right = evidence.right(rung)[has] > 0
+    d = mine["proximity"][has]
+    low, high = np.quantile(d, [1 / 3, 2 / 3])
+    control = (
+        f"Of the nearest third of the images {_share(right[d <= low])} are classified correctly, of the farthest "
+        f"third {_share(right[d >= high])}. The same-class distance gives "
+        f"{_said(auroc(-mine['same_distance'][has], ~right))}."
+    )
+    return judge(
+        "H2",
+        "Training images that the classifier gets wrong lie nearer to other classes.",
+        "area under the ROC curve of proximity for telling wrong from right",
+        auroc(-d, ~right),
+        bound=0.5,
+        classifier=rung,
+        control=control,
+    )
+
+
+def _standard_reads(evidence: Evidence) -> Claim:
+    first = evidence.of("exact", evidence.rungs[0])
+    accuracy = _known(first["accuracy"])
+    accepted = _known(first["accepted_accuracy"])
+    return judge(
+        "H3",
+        "The standard classifier reads most counterfactuals as their class; otherwise they would be invalid.",
+        "accuracy on counterfactuals",
+        difference(accuracy, np.zeros_like(accuracy)),
+        bound=0.5,
+        classifier=evidence.rungs[0],
+        control=f"On those that the oracles accept: {_share(accepted)}.",
+        source="recalled",
+    )
+
+
+def _reads_worse(evidence: Evidence, rung: str) -> Claim:
+    mine, first = evidence.of("exact", rung), evidence.of("exact", evidence.rungs[0])
+    has = ~np.isnan(mine["accuracy"])
+    both = ~np.isnan(mine["accepted_accuracy"]) & ~np.isnan(first["accepted_accuracy"])
+    accepted = difference(first["accepted_accuracy"][both], mine["accepted_accuracy"][both])
+    noise = difference(first["noise_accuracy"][has], mine["noise_accuracy"][has])
+    same = difference(first["same_accuracy"][has], mine["same_accuracy"][has])
+    control = (
+        f"It reads {_share(mine['accuracy'][has])} of them, the standard classifier {_share(first['accuracy'][has])}. "
+        f"The same difference on accepted ones: {_said(accepted)}; on same-class counterfactuals: {_said(same)}; on "
+        f"noise of the same length: {_said(noise)}."
+    )
+    return judge(
+        "H3",
+        "A robust classifier reads counterfactuals worse than the standard one.",
+        "standard accuracy on counterfactuals minus this classifier's",
+        difference(first["accuracy"][has], mine["accuracy"][has]),
+        classifier=rung,
+        control=control,
+    )
+
+
+def _invariance(evidence: Evidence, rung: str) -> list[Claim]:
+    mine, first = evidence.of("exact", rung), evidence.of("exact", evidence.rungs[0])
+    has = ~np.isnan(mine["kept"])
+    kept = difference(mine["kept"][has], first["kept"][has])
+    noise = difference(mine["noise_kept"][has], first["noise_kept"][has])
+    aligned = difference(mine["alignment"][has], first["alignment"][has])
+    return [
+        judge(
+            "H4",
+            "A robust classifier keeps its answer on counterfactuals more often than the standard one.",
+            "share of unchanged answers minus the standard classifier's",
+            kept,
+            classifier=rung,
+            control=f"On noise of the same length: {_said(noise)}.",
+        ),
+        judge(
+            "H4",
+            "Its logits move less for the same distance towards a counterfactual.",
+            "standard classifier's change of margin per unit L2 minus this classifier's",
+            difference(first["response"][has], mine["response"][has]),
+            classifier=rung,
+            control=(
+                "Scales of logits differ between classifiers. The cosine between input gradient and counterfactual "
+                f"direction changes by {_said(aligned)}."
+            ),
+        ),
+    ]
+
+
+def _real_and_ignored(evidence: Evidence) -> list[Claim]:
+    top, first = evidence.rungs[-1], evidence.rungs[0]
+    mine, standard = evidence.of("exact", top), evidence.of("exact", first)
+    has = ~np.isnan(mine["proximity"])
+    accepted = mine["accepted"][has] / mine["counterfactuals"][has]
+    right = evidence.right(top)[has]
+    return [
+        judge(
+            "H5",
+            "Counterfactuals are nearer than the nearest real image of another class.",
+            "distance to that image minus proximity",
+            difference(evidence.confounders.nearest[has], mine["proximity"][has]),
+            control="Both in L2 between images in [0, 1].",
+            source="ours",
+        ),
+        judge(
+            "H5",
+            "Independent oracles read counterfactuals as their class.",
+            "share that the oracles accept",
+            difference(accepted, np.zeros_like(accepted)),
+            bound=0.8,
+            source="ours",
+        ),
+        judge(
+            "H5",
+            "The most robust classifier ignores them: it keeps the source label more often than the standard one.",
+            "share read as the source label minus the standard classifier's",
+            difference(mine["invariance"][has], standard["invariance"][has]),
+            classifier=top,
+        ),
+        judge(
+            "H5",
+            "Noise of the same length does not lower its accuracy by 5 points.",
+            "accuracy on noise minus accuracy on clean images",
+            difference(mine["noise_accuracy"][has], right),
+            bound=-0.05,
+            classifier=top,
+            source="ours",
+        ),
+        judge(
+            "H5",
+            "Same-class counterfactuals do not lower its accuracy by 5 points.",
+            "accuracy on same-class counterfactuals minus accuracy on clean images",
+            difference(mine["same_accuracy"][has], right),
+            bound=-0.05,
+            classifier=top,
+            source="ours",
+        ),
+    ]
+
+
+def _predicts_errors(evidence: Evidence) -> Claim:
+    least = evidence.of("exact", evidence.rungs[0])["proximity_min"]
+    has = ~np.isnan(least)
+    within = np.stack([least[has] <= radius for radius in evidence.radii])
+    wrong = np.stack([1 - evidence.right(rung)[has] for rung in evidence.rungs])
+
+    def correlation(rows: NDArray) -> float:
+        share, error = within[:, rows].mean(1), wrong[:, rows].mean(1)
+        if share.std() == 0 or error.std() == 0:
+            return float("nan")
+        return float(np.corrcoef(share, error)[0, 1])
+
+    listed = "; ".join(
+        f"{rung}: {_share(share)} within, {_share(error)} wrong"
+        for rung, share, error in zip(evidence.rungs, within, wrong, strict=True)
+    )
+    return judge(
+        "H6",
+        "The share of training images with a counterfactual within the training radius predicts each classifier's "
+        "errors on them.",
+        f"correlation over the {len(evidence.rungs)} rungs",
+        bootstrap(correlation, int(has.sum())),
+        control=f"{listed}. Both grow with the radius, and rungs are few.",
+        source="recalled",
+    )
+
+
+def _falsifiers(evidence: Evidence) -> list[Claim]:
+    top = evidence.rungs[-1]
+    mine = evidence.of("exact", top)
+    has = ~np.isnan(mine["proximity"])
+    claims = [
+        judge(
+            "F1",
+            "H1 survives with the distance to same-class counterfactuals held fixed.",
+            "partial rank correlation of proximity and confidence",
+            spearman(
+                mine["proximity"][has],
+                mine["confidence"][has],
+                controls=[mine["same_distance"][has]],
+            ),
+            classifier=top,
+            source="ours",
+        )
+    ]
+    if "published" not in evidence.probes:
+        return claims
+    theirs = evidence.of("published", top)
+    both = has & ~np.isnan(theirs["proximity"])
+    first = evidence.of("published", evidence.rungs[0])
+    worse = difference(first["accuracy"][both], theirs["accuracy"][both])
+    return [
+        *claims,
+        judge(
+            "F2",
+            "The published sampler without churn stays too near: the exact one's counterfactuals lie farther away.",
+            "proximity with the exact sampler minus with the published one",
+            difference(mine["proximity"][both], theirs["proximity"][both]),
+            source="ours",
+        ),
+        judge(
+            "F2",
+            "H1 holds with the published sampler as well.",
+            "rank correlation of proximity and confidence",
+            spearman(theirs["proximity"][both], theirs["confidence"][both]),
+            classifier=top,
+            control=f"H3 with the published sampler, on the same images: {_said(worse)}.",
+            source="ours",
+        ),
+    ]
+
+
+def _sparser(evidence: Evidence) -> Claim:
+    rung = evidence.rungs[0]
+    gauss, laplace = evidence.of("exact", rung), evidence.of("laplace", rung)
+    both = ~np.isnan(gauss["changed"]) & ~np.isnan(laplace["changed"])
+    nearer = difference(gauss["proximity"][both], laplace["proximity"][both])
+    return judge(
+        "N1",
+        "With the Laplace neighbourhood fewer pixels change than with the Gaussian one of the same width.",
+        "share of changed pixels, Gaussian minus Laplace",
+        difference(gauss["changed"][both], laplace["changed"][both]),
+        control=f"The Gaussian ones lie farther away by {_said(nearer)} in L2.",
+        source="ours",
+    )
+
+
+def _own_images(evidence: Evidence) -> Claim:
+    assert evidence.own is not None
+    run, probe = evidence.own
+    top = evidence.rungs[-1]
+    own = {k: v for k, v in run.columns(probe, top).items() if v.dtype != object}
+    kept = _known(own["invariance"].astype(float))
+    first = run.columns(probe, evidence.rungs[0])["invariance"].astype(float)
+    has = ~np.isnan(first)
+    return judge(
+        "R1",
+        "The most robust classifier ignores counterfactuals of images that it made itself more than the standard one.",
+        "share read as the source label minus the standard classifier's",
+        difference(own["invariance"].astype(float)[has], first[has]),
+        classifier=top,
+        control=f"It reads {_share(kept)} of them as what it had made, and "
+        f"{_share(_known(own['accuracy'].astype(float)))} as their class.",
+        source="ours",
+    )
+
+
+def _known(values: NDArray) -> NDArray:
+    return values[~np.isnan(values)]
+
+
+def _share(values: NDArray) -> str:
+    return f"{100 * np.mean(values):.1f}%" if len(values) else "none"
+
+
+def _said(found: Estimate) -> str:
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"

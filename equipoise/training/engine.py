@@ -1,0 +1,112 @@
+"""What every training shares: the processes it runs in, its identity, its checkpoints and its log.
+
+The engine is Lightning Fabric: one CPU, one GPU, or every process that torchrun started.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from equipoise.errors import EquipoiseError
+from equipoise.files import read_json, write_atomically
+from equipoise.images import Images
+from equipoise.streams import stream
+from equipoise.training.checkpoint import load_checkpoint
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.precision.precision import _PRECISION_INPUT
+
+__all__ = [
+    "SECONDS_BETWEEN_CHECKPOINTS",
+    "is_finished",
+    "launch",
+    "resume",
+    "shuffled_rows",
+    "write_log",
+]
+
+SECONDS_BETWEEN_CHECKPOINTS = 5.0
+
+
+def launch(accelerator: str, precision: "_PRECISION_INPUT" = "32-true") -> "Fabric":
+    """Joins the processes of this training.
+
+    Arguments:
+        accelerator: "auto", "cpu" or "cuda".
+        precision: Fabric's name for it.
+
+    Raises:
+        EquipoiseError: when there is no such accelerator here.
+    """
+    # Importing the engine takes seconds; a finished training is loaded without it.
+    from lightning_fabric import Fabric  # noqa: PLC0415
+
+    settings: dict[str, Any] = {"devices": 1}
+    if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // local
+        settings = {"strategy": "ddp", "devices": local, "num_nodes": nodes}
+    try:
+        fabric = Fabric(accelerator=accelerator, precision=precision, **settings)
+    except (RuntimeError, ValueError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise EquipoiseError(
+            f"Cannot train on {accelerator!r}: {reason} Try --device cpu."
+        ) from error
+    fabric.launch()
+    return fabric
+
+
+def shuffled_rows(images: Images, limit: int, seed: int) -> list[int]:
+    """The images that take part, `limit` of them (all when 0), in random order."""
+    n = len(images)
+    return torch.randperm(n, generator=stream(seed, "sample")).tolist()[: limit or n]
+
+
+def is_finished(path: Path, identity: str, what: str) -> bool:
+    """Whether `path`, the description that a training writes last, is that of this very training.
+
+    Raises:
+        EquipoiseError: when it describes the result of another one; `what` says what that is.
+    """
+    if not path.exists():
+        return False
+    if read_json(path).get("facts", {}).get("identity") != identity:
+        raise EquipoiseError(
+            f"Cannot train into {path.parent}: it holds a {what} trained on other images or with other settings. "
+            "Choose another --out, or delete that folder."
+        )
+    return True
+
+
+def resume(
+    checkpoint: Path, optimizer: torch.optim.Optimizer, identity: str
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
+    """The groups of tensors and the facts of `checkpoint`, if there is one; the optimiser gets its state back.
+
+    Raises:
+        EquipoiseError: for the checkpoint of another training, or half of one.
+    """
+    if not checkpoint.exists():
+        return None
+    groups, facts = load_checkpoint(checkpoint, optimizer)
+    if facts["identity"] != identity:
+        raise EquipoiseError(
+            f"Cannot go on with the training in {checkpoint.parent}: it was begun with other images or settings. "
+            "Choose another --out, or delete that folder."
+        )
+    return groups, facts
+
+
+def write_log(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Writes ``metrics.jsonl``."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    write_atomically(
+        folder / "metrics.jsonl", lambda path: path.write_text(text, encoding="utf-8")
+    )
