@@ -14,8 +14,9 @@ from scipy.stats import binom
 
 import equipoise as eq
 from equipoise.report import paired_difference
-from equipoise.report.charts import along_ladder, curves, trade_off
+from equipoise.report.charts import curves, trade_off
 from equipoise.report.gallery import hang
+from equipoise.report.ladder import along_ladder
 from equipoise.report.page import _embed, render
 from equipoise.report.reading import Reading
 from equipoise.report.story import tell
@@ -184,6 +185,11 @@ def test_charts_are_valid_vega_lite(run):
         assert figure.alt
 
 
+def test_without_counterfactuals_or_claims_the_page_has_neither(page):
+    body = page[page.index("<body>") : page.index('id="data"')]
+    assert 'id="claims"' not in body and "counterfactual" not in body.lower()
+
+
 def test_curves_pass_through_the_verdict(run):
     reading = Reading(run)
     rows = curves(reading)[0].spec["datasets"]["rows"]
@@ -246,6 +252,7 @@ class Told:
     """A reading of three rungs whose answers are given outright."""
 
     standard = "standard"
+    counterfactuals = ()
     record: dict = {"seed": 0}  # noqa: RUF012
 
     def __init__(self, answers):

@@ -1,29 +1,36 @@
-"""The charts, as Vega-Lite: trade-off, ladder, robustness curves.
+"""The charts of standard and robust accuracy: the trade-off, and robustness curves.
 
-Colours are CSS variables of the page (`var(--c0)` and so on), so that one chart serves the light scheme, the dark one
-and print. Every chart reads the parameter `focus`, the name of the classifier that the reader singled out; the page
-sets it. Data are aggregated before they get here: a robustness curve has a hundred points,
-however many images there are.
+Data are aggregated before they get here: a robustness curve has a hundred points, however many images there are.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import altair as alt
 import numpy as np
 from altair.utils.schemapi import debug_mode
 
-from equipoise.audit import Statistic, robustness_curve
-from equipoise.norms import format_radius
+from equipoise.audit import robustness_curve
+from equipoise.report.figure import (
+    INK,
+    MUTED,
+    PAPER,
+    Figure,
+    chart,
+    colour,
+    domain,
+    faded,
+    finish,
+    interval,
+    percents,
+    scale,
+)
 from equipoise.report.reading import Judged, Reading, Under
-from equipoise.report.words import percent, span
+from equipoise.report.words import percent
 
-__all__ = ["Figure", "along_ladder", "curves", "trade_off"]
+__all__ = ["curves", "trade_off"]
 
 POINTS = 100
-SHAPES, MARKS = ("circle", "square", "triangle-up", "diamond"), ("●", "■", "▲", "◆")
 LABEL = 130
 """Widest label of a point, in pixels."""
 PLACES: dict[str, tuple[Literal["left", "right"], int, int]] = {
@@ -33,24 +40,6 @@ PLACES: dict[str, tuple[Literal["left", "right"], int, int]] = {
     "left below": ("right", -9, 12),
 }
 """Where the label of a point may stand: alignment and offsets."""
-INK, MUTED, LINE, PAPER = "var(--ink)", "var(--muted)", "var(--line)", "var(--paper)"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart for the page.
-
-    Attributes:
-        title: heading of the chart.
-        alt: what it shows, in words, for those who do not see it.
-        spec: Vega-Lite.
-        key: colour, mark and name of each series, where the page has to explain them.
-    """
-
-    title: str
-    alt: str
-    spec: dict[str, Any]
-    key: tuple[tuple[str, str, str], ...] = ()
 
 
 # Altair checks every part of a chart against its schema on the way, which takes ten times as long as the chart itself;
@@ -66,24 +55,24 @@ def trade_off(reading: Reading) -> list[Figure]:
     right, left = (pick(row["robust"] for row in everything) for pick in (max, min))
     # A tenth more on the right leaves room for the labels.
     ends = [row[key] for row in everything for key in ("robust_low", "robust_high")]
-    x = _domain([*ends, min(1.0, right + (right - left) / 10)])
-    y = _domain([row[key] for row in everything for key in ("standard_low", "standard_high")])
+    x = domain([*ends, min(1.0, right + (right - left) / 10)])
+    y = domain([row[key] for row in everything for key in ("standard_low", "standard_high")])
     names = [j.name for j in reading.classifiers]
     for under in reading.threats:
         if not rows[under.spec]:
             continue
         _place_labels(rows[under.spec], x, y)
-        base = _chart("rows").encode(
+        base = chart("rows").encode(
             x=alt.X(
                 "robust:Q",
                 title=f"Robust accuracy at {under.title}",
-                scale=_scale(x),
-                axis=_percents(),
+                scale=scale(x),
+                axis=percents(),
             ),
-            y=alt.Y("standard:Q", title="Standard accuracy", scale=_scale(y), axis=_percents()),
+            y=alt.Y("standard:Q", title="Standard accuracy", scale=scale(y), axis=percents()),
         )
         data = {"rows": rows[under.spec]}
-        bar: dict[str, Any] = {"color": _colour(names), "opacity": _faded(0.55)}
+        bar: dict[str, Any] = {"color": colour(names), "opacity": faded(0.55)}
         layers: list[alt.Chart] = [
             base.mark_rule(strokeWidth=1.5).encode(
                 x=alt.X("robust_low:Q"), x2=alt.X2("robust_high:Q"), **bar
@@ -92,7 +81,7 @@ def trade_off(reading: Reading) -> list[Figure]:
                 y=alt.Y("standard_low:Q"), y2=alt.Y2("standard_high:Q"), **bar
             ),
             base.mark_point(filled=True, size=90, opacity=1, stroke=PAPER, strokeWidth=1.5).encode(
-                color=_colour(names), opacity=_faded(1), tooltip=_TRADE_OFF_TIPS
+                color=colour(names), opacity=faded(1), tooltip=_TRADE_OFF_TIPS
             ),
             *(
                 base.transform_filter(f"datum.place === '{name}'")
@@ -105,7 +94,7 @@ def trade_off(reading: Reading) -> list[Figure]:
                     limit=LABEL,
                     baseline="middle",
                 )
-                .encode(text=alt.Text("label:N"), color=alt.ColorValue(INK), opacity=_faded(1))
+                .encode(text=alt.Text("label:N"), color=alt.ColorValue(INK), opacity=faded(1))
                 for name, (align, dx, dy) in PLACES.items()
                 if any(row["place"] == name for row in rows[under.spec])
             ),
@@ -118,7 +107,7 @@ def trade_off(reading: Reading) -> list[Figure]:
             ]
             layers.insert(
                 0,
-                _chart(f"path-{norm}")
+                chart(f"path-{norm}")
                 .mark_line(color=MUTED, strokeWidth=1.25, opacity=0.6)
                 .encode(x=alt.X("robust:Q"), y=alt.Y("standard:Q"), order=alt.Order("radius:Q")),
             )
@@ -130,7 +119,7 @@ def trade_off(reading: Reading) -> list[Figure]:
             Figure(
                 f"Threat {under.title}",
                 f"Standard against robust accuracy at {under.title}. {listed}.",
-                _finish(layers, data, height=340),
+                finish(layers, data, height=340),
             )
         )
     return figures
@@ -158,8 +147,8 @@ def _trade_off_rows(reading: Reading, under: Under) -> list[dict[str, Any]]:
                     "trained": judged.trained or "not stated",
                 }
                 | {"norm": judged.norm, "radius": judged.radius}
-                | _interval("standard", standard)
-                | _interval("robust", robust)
+                | interval("standard", standard)
+                | interval("robust", robust)
             )
     return rows
 
@@ -187,75 +176,6 @@ def _place_labels(rows: list[dict[str, Any]], x: list[float], y: list[float]) ->
         if best:
             row["place"] = best[1]
             taken.append(best[2])
-
-
-@debug_mode(False)
-def along_ladder(reading: Reading) -> list[Figure]:
-    """Standard and robust accuracy against the radius of training, one chart for each norm of training."""
-    figures = []
-    for norm, rungs in reading.ladders.items():
-        series = ["standard accuracy", *(f"robust at {under.title}" for under in reading.threats)]
-        rows: list[dict[str, Any]] = []
-        for judged in rungs:
-            found = [
-                reading.standard_accuracy(judged.name),
-                *(reading.robust_accuracy(judged.name, under) for under in reading.threats),
-            ]
-            rows += [
-                {
-                    "series": name,
-                    "classifier": judged.name,
-                    "radius": judged.radius,
-                    "trained": judged.trained,
-                }
-                | _interval("share", statistic)
-                for name, statistic in zip(series, found, strict=True)
-                if statistic
-            ]
-        if not rows:
-            continue
-        radii = sorted({row["radius"] for row in rows})
-        # Ticks stand at the rungs and read as people write radii (8/255), which no number format does.
-        written = ", ".join(f"'{r:.6f}': '{format_radius(r)}'" for r in radii)
-        y = _domain([row[key] for row in rows for key in ("share_low", "share_high")])
-        places = [k for k, name in enumerate(series) if any(row["series"] == name for row in rows)]
-        present = [series[k] for k in places]
-        colours = alt.Scale(domain=present, range=[f"var(--s{k})" for k in places])
-        shapes = alt.Scale(domain=present, range=[SHAPES[k % len(SHAPES)] for k in places])
-        base = _chart("rows").encode(
-            x=alt.X(
-                "radius:Q",
-                title=f"Radius of training ({norm})",
-                axis=alt.Axis(
-                    values=radii,
-                    labelExpr=f"({{{written}}})[format(datum.value, '.6f')]",
-                    grid=False,
-                ),
-                scale=alt.Scale(domain=[radii[0], radii[-1]], nice=False),
-            ),
-            y=alt.Y("share:Q", title="Share of images", scale=_scale(y), axis=_percents()),
-            color=alt.Color("series:N", scale=colours, legend=None),
-        )
-        tips = [
-            alt.Tooltip("series:N", title="What"),
-            alt.Tooltip("classifier:N", title="Classifier"),
-            alt.Tooltip("share_text:N", title="Value"),
-        ]
-        layers = [
-            base.mark_area(opacity=0.13).encode(y=alt.Y("share_low:Q"), y2=alt.Y2("share_high:Q")),
-            base.mark_line(strokeWidth=2.5),
-            base.mark_point(filled=True, size=80, opacity=1).encode(
-                shape=alt.Shape("series:N", scale=shapes, legend=None), tooltip=tips
-            ),
-        ]
-        key = tuple((f"var(--s{k})", MARKS[k % len(MARKS)], series[k]) for k in places)
-        listed = "; ".join(
-            f"{r['series']} at radius {r['trained']}: {r['share_text']}" for r in rows
-        )
-        words = f"Accuracy along the ladder. {listed}."
-        spec = _finish(layers, {"rows": rows}, height=340)
-        figures.append(Figure(f"Trained against {norm}", words, spec, key))
-    return figures
 
 
 @debug_mode(False)
@@ -310,18 +230,18 @@ def _curve_figure(
         "share:Q",
         title="Robust accuracy, at most",
         scale=alt.Scale(domain=[0, 1]),
-        axis=_percents(values=[0, 0.25, 0.5, 0.75, 1]),
+        axis=percents(values=[0, 0.25, 0.5, 0.75, 1]),
     )
-    base = _chart("rows").encode(
+    base = chart("rows").encode(
         x=alt.X(
             "radius:Q",
             title=f"Radius of the attack ({under.threat.norm})",
             scale=alt.Scale(domain=[0, end], nice=False),
             axis=alt.Axis(grid=False, tickCount=6),
         ),
-        color=_colour(names),
+        color=colour(names),
     )
-    rule = _chart("threat")
+    rule = chart("threat")
     tips = [
         alt.Tooltip("classifier:N", title="Classifier"),
         alt.Tooltip("radius:Q", title="Radius", format=".3~f"),
@@ -330,12 +250,12 @@ def _curve_figure(
         alt.Tooltip("high:Q", title="to", format=".1%"),
     ]
     layers = [
-        base.mark_area().encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"), opacity=_faded(0.1, 0.02)),
+        base.mark_area().encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"), opacity=faded(0.1, 0.02)),
         rule.mark_rule(strokeDash=[4, 4], color=MUTED).encode(x=alt.X("radius:Q")),
         rule.mark_text(align="left", dx=5, color=MUTED, fontSize=11).encode(
             x=alt.X("radius:Q"), y=alt.YValue(8), text=alt.Text("text:N")
         ),
-        base.mark_line(strokeWidth=2.25).encode(y=share, opacity=_faded(1)),
+        base.mark_line(strokeWidth=2.25).encode(y=share, opacity=faded(1)),
         # Wide and unseen, so that a tooltip needs no steady hand.
         base.mark_line(strokeWidth=14, opacity=0).encode(y=share, tooltip=tips[:1]),
         base.mark_point(size=60, opacity=0, filled=True).encode(y=share, tooltip=tips),
@@ -344,74 +264,4 @@ def _curve_figure(
     here = under.threat.radius
     listed = "; ".join(f"{j.name}: {percent(float((r > here).mean()))}" for j, r in radii.items())
     words = f"Robust accuracy against the radius of the attack. At {under.threat}, {listed}."
-    return Figure(f"Threat {under.title}", words, _finish(layers, data, height=320))
-
-
-def _interval(name: str, statistic: Statistic) -> dict[str, Any]:
-    return {
-        name: round(statistic.value, 5),
-        f"{name}_low": round(statistic.low, 5),
-        f"{name}_high": round(statistic.high, 5),
-        f"{name}_text": f"{percent(statistic.value)} ({span(statistic.low, statistic.high)})",
-    }
-
-
-def _domain(values: Sequence[float]) -> list[float]:
-    """An axis around the values: to multiples of 5 %, at least 15 points wide, inside [0, 1]."""
-    low = math.floor(min(values) * 20 + 1e-9) / 20
-    high = math.ceil(max(values) * 20 - 1e-9) / 20
-    high = min(1.0, max(high, low + 0.15))
-    return [max(0.0, min(low, high - 0.15)), high]
-
-
-def _scale(domain: list[float]) -> alt.Scale:
-    return alt.Scale(domain=domain, nice=False, zero=False)
-
-
-def _percents(values: Sequence[float] | None = None) -> alt.Axis:
-    """An axis of shares, with ticks at `values` or about five."""
-    if values:
-        return alt.Axis(format=".0%", values=list(values))
-    return alt.Axis(format=".0%", tickCount=5)
-
-
-def _colour(names: Sequence[str]) -> alt.Color:
-    scale = alt.Scale(domain=list(names), range=[f"var(--c{i})" for i in range(len(names))])
-    return alt.Color("classifier:N", scale=scale, legend=None)
-
-
-def _faded(full: float, faint: float = 0.12) -> alt.OpacityValue:
-    """`full`, but `faint` for all other classifiers while the reader has singled one out."""
-    test = "focus == null || datum.classifier === focus"
-    return alt.OpacityValue(faint, condition={"test": test, "value": full})
-
-
-def _chart(name: str) -> alt.Chart:
-    """A chart of the data called `name`, which `_finish` puts beside the layers, once."""
-    return alt.Chart(alt.NamedData(name=name))
-
-
-def _finish(layers: Sequence[alt.Chart], data: dict[str, Any], *, height: int) -> dict[str, Any]:
-    """The Vega-Lite JSON of the layers, in the page's look."""
-    axis = {
-        "domainColor": LINE,
-        "tickColor": LINE,
-        "gridColor": LINE,
-        "labelColor": MUTED,
-        "titleColor": INK,
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": 500,
-        "titlePadding": 10,
-        "labelPadding": 6,
-        "tickSize": 4,
-    }
-    spec = alt.layer(*layers).to_dict(validate=False)
-    spec["width"], spec["height"] = "container", height
-    spec["datasets"] = data
-    spec.pop("$schema", None)
-    spec["params"] = [{"name": "focus", "value": None}]
-    spec["background"] = "transparent"
-    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    spec["config"] = {"axis": axis, "view": {"stroke": None}, "font": "system-ui, sans-serif"}
-    return spec
+    return Figure(f"Threat {under.title}", words, finish(layers, data, height=320))

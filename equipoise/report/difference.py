@@ -4,10 +4,14 @@ Of n images, classifier b gets `gained` right that a gets wrong, and a gets `los
 difference of their accuracies is (gained - lost) / n; what both get right or both get wrong cancels, which is why the
 paired interval is so much narrower than the two intervals side by side suggest.
 
-The interval is the percentile bootstrap over images. A resample of images draws (gained, lost) from a multinomial
-distribution, so 10,000 resamples cost nothing. With fewer than ten images on which the two disagree the bootstrap is
-too narrow (it is empty where they never disagree); the exact intervals of Clopper and Pearson for the two shares, each
-at half the error, then bound the difference from both sides.
+Where an image has several answers (its counterfactuals), each classifier's is the share in [0, 1] that it gets right,
+and the difference is the mean over images.
+
+The interval is the percentile bootstrap over images. A resample of images draws how often each change occurs from a
+multinomial distribution, so 10,000 resamples cost nothing. With fewer than ten images on which the two disagree the
+bootstrap is too narrow (it is empty where they never disagree); the exact intervals of Clopper and Pearson for the two
+shares of images, each at half the error, then bound the difference from both sides. An image whose answers are shares
+may gain or lose next to nothing, so that its least possible change is 0.
 
 Whoever picks one comparison among m for its result passes choices=m: the error is divided by m (Bonferroni), so that
 the interval holds for all m at once.
@@ -32,7 +36,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Difference:
-    """`after` minus `before`, two shares of the same `n` images, with its 95 % interval.
+    """`after` minus `before`, two means over the same `n` images, with its 95 % interval.
 
     Attributes:
         choices: the interval holds for that many comparisons at once.
@@ -54,35 +58,40 @@ class Difference:
 
 
 def paired_difference(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], *, choices: int = 1, seed: int = 0
+    before: NDArray, after: NDArray, *, choices: int = 1, seed: int = 0
 ) -> Difference:
-    """The share of ones in `after` minus that in `before`.
+    """The mean of `after` minus that of `before`.
 
     Arguments:
-        before: per image, with shape (n,), n at least 1.
+        before: per image, whether it is right or the share that is, with shape (n,), n at least 1.
         after: the same images in the same order.
         choices: from how many comparisons this one was picked.
         seed: of the resampling.
     """
-    before, after = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
+    before, after = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
     n = len(before)
-    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    # Shares come in single precision.
+    change = np.round(after - before, 6)
+    gained, lost = int((change > 0).sum()), int((change < 0).sum())
     error = (1 - LEVEL) / choices
     if gained + lost < 10:
-        low = lowest_share(gained, n, error / 4) - highest_share(lost, n, error / 4)
-        high = highest_share(gained, n, error / 4) - lowest_share(lost, n, error / 4)
+        whole = bool(np.isin(change, (-1, 0, 1)).all())
+        least = [lowest_share(k, n, error / 4) if whole else 0.0 for k in (gained, lost)]
+        low = least[0] - highest_share(lost, n, error / 4)
+        high = highest_share(gained, n, error / 4) - least[1]
         method = "Clopper-Pearson"
     else:
-        draws = np.random.default_rng(seed).multinomial(
-            n, [gained / n, lost / n, (n - gained - lost) / n], RESAMPLES * choices
-        )
+        sizes, counts = np.unique(change, return_counts=True)
+        largest_first = np.lexsort((-sizes, -np.abs(sizes)))
+        sizes, counts = sizes[largest_first], counts[largest_first]
+        draws = np.random.default_rng(seed).multinomial(n, counts / n, RESAMPLES * choices)
         tails = [error / 2, 1 - error / 2]
-        low, high = np.quantile((draws[:, 0] - draws[:, 1]) / n, tails, method="nearest")
+        low, high = np.quantile(draws @ sizes / n, tails, method="nearest")
         method = "bootstrap"
     return Difference(
         before=float(before.mean()),
         after=float(after.mean()),
-        value=(gained - lost) / n,
+        value=float(change.mean()),
         low=float(low),
         high=float(high),
         n=n,

@@ -1,25 +1,15 @@
 """What should make a reader doubt or qualify the numbers: found in the run, said in sentences, warnings first."""
 
-from dataclasses import dataclass
-
 from equipoise.audit import Run
+from equipoise.report.doubts import doubts
+from equipoise.report.finding import Finding
 from equipoise.report.reading import Reading
 from equipoise.report.words import apart, count, percent
 
-__all__ = ["Finding", "findings", "progress"]
+__all__ = ["findings", "progress"]
 
 FEW = 100
 """Below so many images an interval is too wide for most decisions."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One observation: `about` whom or what, what was found, and what to do about it."""
-
-    about: str
-    text: str
-    remedy: str = ""
-    warning: bool = True
 
 
 def progress(run: Run) -> tuple[int, int]:
@@ -76,6 +66,8 @@ def findings(reading: Reading) -> list[Finding]:
                         "Look for randomness or rounding inside the classifier.",
                     )
                 )
+    for drawn in reading.counterfactuals:
+        found += doubts(reading, drawn)
     for name in run.record["classifiers"]:
         for probe in run.probes:
             notes = dict.fromkeys(

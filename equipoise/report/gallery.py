@@ -16,7 +16,7 @@ from PIL import Image
 from equipoise.report.reading import Reading
 from equipoise.report.words import number
 
-__all__ = ["Gallery", "hang"]
+__all__ = ["Gallery", "data_uri", "hang", "webp"]
 
 BUDGET = 5_000_000
 """Bytes of pictures in the page."""
@@ -115,7 +115,7 @@ def _store(rows: list[dict[str, Any]], bytes_of: list[tuple[bytes, bytes, bytes]
     for side in SIDES if sum(map(len, pictures)) > BUDGET else ():
         # A sample tells the size of all, so that only the last attempt encodes every picture.
         sample = pictures[:: max(1, len(pictures) // 50)]
-        expected = sum(len(_webp(p, side)) for p in sample) * len(pictures) / len(sample)
+        expected = sum(len(webp(p, side, side)) for p in sample) * len(pictures) / len(sample)
         if expected <= BUDGET or side == SIDES[-1]:
             if expected > BUDGET:
                 ids = list(dict.fromkeys(row["id"] for row in rows))
@@ -125,7 +125,7 @@ def _store(rows: list[dict[str, Any]], bytes_of: list[tuple[bytes, bytes, bytes]
                 rows, bytes_of = [r for r, _ in pairs], [b for _, b in pairs]
                 pictures = list(dict.fromkeys(p for three in bytes_of for p in three))
                 note = f"{kept} of {len(ids)} pictured images are shown, so that the page stays small. "
-            stored = {p: ("webp", _webp(p, side)) for p in pictures}
+            stored = {p: ("webp", webp(p, side, side)) for p in pictures}
             note += f"Pictures are compressed, and at most {side} pixels wide and high."
             size = min(size, side)
             break
@@ -135,10 +135,7 @@ def _store(rows: list[dict[str, Any]], bytes_of: list[tuple[bytes, bytes, bytes]
         | dict(zip(("clean", "adversarial", "change"), (position[p] for p in three), strict=True))
         for row, three in zip(rows, bytes_of, strict=True)
     ]
-    uris = [
-        f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
-        for kind, data in (stored[p] for p in pictures)
-    ]
+    uris = [data_uri(kind, data) for kind, data in (stored[p] for p in pictures)]
     return Gallery(placed, uris, note, size)
 
 
@@ -147,10 +144,16 @@ def _side(picture: bytes) -> int:
         return max(image.size)
 
 
-def _webp(picture: bytes, side: int) -> bytes:
+def data_uri(kind: str, picture: bytes) -> str:
+    """A picture of the kind "png" or "webp" as an address that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
+
+
+def webp(picture: bytes, width: int, height: int) -> bytes:
+    """The picture as lossy WebP, no wider and no higher than that."""
     file = BytesIO()
     with Image.open(BytesIO(picture)) as image:
         shrunk = image.convert("RGB")
-        shrunk.thumbnail((side, side), Image.Resampling.LANCZOS)
+        shrunk.thumbnail((width, height), Image.Resampling.LANCZOS)
         shrunk.save(file, "WEBP", quality=82, method=2)
     return file.getvalue()

@@ -39,7 +39,7 @@ def spending(reading: Reading) -> tuple[list[Spent], str]:
 
 
 def references(reading: Reading) -> list[str]:
-    """BibTeX of the attacks, the training and the intervals that this run used."""
+    """BibTeX of the attacks, the counterfactuals, the training and the intervals that this run used."""
     keys = ["efron1993", "clopper1934"]
     if reading.threats:
         keys += ["rony2019", "pintor2021", "croce2020", "massart1990"]
@@ -51,9 +51,28 @@ def references(reading: Reading) -> list[str]:
         keys.append("madry2018")
     if any(under.threat.norm == "l1" for under in reading.threats):
         keys.append("duchi2008")
+    keys += _of_counterfactuals(reading)
     if reading.record["data"]["spec"].partition("?")[0] == "digits":
         keys.append("alpaydin1998")
     return [_BIBTEX[key] for key in keys]
+
+
+def _of_counterfactuals(reading: Reading) -> list[str]:
+    """Keys of the papers behind the run's counterfactual sets."""
+    drawn = reading.counterfactuals
+    methods = {d.settings["method"] for d in drawn}
+    # The closed-form mixture is nobody's network, and the exact method has noise levels of its own.
+    karras = methods & {"reverse", "sum"} or any(
+        d.facts["denoiser"]["name"] != "mixture" for d in drawn
+    )
+    used = {
+        "yeats2024": bool(drawn),
+        "karras2022": bool(karras),
+        "zhao2023": "exact" in methods,
+        "lu2022": "reverse" in methods,
+        "ho2022": any(d.settings["guidance"] != 1 for d in drawn),
+    }
+    return [key for key, so in used.items() if so]
 
 
 _BIBTEX = {
@@ -88,6 +107,31 @@ _BIBTEX = {
   author = {Massart, Pascal},
   journal = {The Annals of Probability}, volume = {18}, number = {3}, pages = {1269--1283}, year = {1990},
   doi = {10.1214/aop/1176990746}
+}""",
+    "yeats2024": """@misc{yeats2024,
+  title = {Do Counterfactual Examples Complicate Adversarial Training?},
+  author = {Yeats, Eric and Darwin, Cameron and Ortega, Eduardo and Liu, Frank and Li, Hai},
+  year = {2024}, eprint = {2404.10588}, archiveprefix = {arXiv}
+}""",
+    "karras2022": """@inproceedings{karras2022,
+  title = {Elucidating the Design Space of Diffusion-Based Generative Models},
+  author = {Karras, Tero and Aittala, Miika and Aila, Timo and Laine, Samuli},
+  booktitle = {NeurIPS}, year = {2022}, eprint = {2206.00364}, archiveprefix = {arXiv}
+}""",
+    "zhao2023": """@inproceedings{zhao2023,
+  title = {{UniPC}: A Unified Predictor-Corrector Framework for Fast Sampling of Diffusion Models},
+  author = {Zhao, Wenliang and Bai, Lujia and Rao, Yongming and Zhou, Jie and Lu, Jiwen},
+  booktitle = {NeurIPS}, year = {2023}, eprint = {2302.04867}, archiveprefix = {arXiv}
+}""",
+    "lu2022": """@misc{lu2022,
+  title = {{DPM-Solver++}: Fast Solver for Guided Sampling of Diffusion Probabilistic Models},
+  author = {Lu, Cheng and Zhou, Yuhao and Bao, Fan and Chen, Jianfei and Li, Chongxuan and Zhu, Jun},
+  year = {2022}, eprint = {2211.01095}, archiveprefix = {arXiv}
+}""",
+    "ho2022": """@misc{ho2022,
+  title = {Classifier-Free Diffusion Guidance},
+  author = {Ho, Jonathan and Salimans, Tim},
+  year = {2022}, eprint = {2207.12598}, archiveprefix = {arXiv}
 }""",
     "efron1993": """@book{efron1993,
   title = {An Introduction to the Bootstrap},

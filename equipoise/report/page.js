@@ -36,8 +36,19 @@
       for (const view of views) view.signal("focus", focused).run();
     });
   }
+  // One set at a time; the others keep their width, so that their charts stay right.
+  const choices = [...document.querySelectorAll("[data-choice]")];
+  const show = (choice) => {
+    for (const other of choices) {
+      other.setAttribute("aria-pressed", String(other === choice));
+      document.getElementById(other.dataset.choice).classList.toggle("away", other !== choice);
+    }
+  };
+  for (const choice of choices) choice.addEventListener("click", () => show(choice));
+  if (choices.length) show(choices[0]);
   // The width of the paper is not the width of the screen.
   addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll(".claims details")) details.open = true;
     for (const view of views) view.signal("width", Math.min(view.signal("width"), 620)).run();
   });
   addEventListener("afterprint", () => dispatchEvent(new Event("resize")));

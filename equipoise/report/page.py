@@ -14,12 +14,17 @@ from markupsafe import Markup
 
 from equipoise.audit import Run
 from equipoise.files import write_atomically
-from equipoise.report.charts import along_ladder, curves, trade_off
+from equipoise.report.charts import curves, trade_off
+from equipoise.report.claims import lay_out
+from equipoise.report.counterfactual import by_proximity, on_the_ladder, on_the_way
+from equipoise.report.distances import distances
 from equipoise.report.findings import findings, progress
 from equipoise.report.gallery import hang
+from equipoise.report.ladder import along_ladder
 from equipoise.report.making import references, spending
 from equipoise.report.palette import variables
 from equipoise.report.reading import Reading
+from equipoise.report.sets import show
 from equipoise.report.story import tell
 from equipoise.report.table import group_sizes, tabulate
 from equipoise.report.vega import vega_scripts
@@ -61,7 +66,11 @@ def render(reading: Reading) -> str:
         "trade_off": trade_off(reading),
         "ladder": along_ladder(reading),
         "curves": curves(reading),
+        "distances": distances(reading),
     }
+    for k, drawn in enumerate(reading.counterfactuals):
+        figures[f"ladder-of-{k}"] = on_the_ladder(reading, drawn)
+        figures[f"way-of-{k}"] = by_proximity(reading, drawn) + on_the_way(reading, drawn)
     gallery = hang(reading)
     done, total = progress(run)
     rows, seconds = spending(reading)
@@ -94,7 +103,9 @@ def render(reading: Reading) -> str:
         done=done,
         total=total,
         story=tell(reading),
+        claims=lay_out(reading),
         figures=figures,
+        sets=[show(reading, drawn) for drawn in reading.counterfactuals],
         table=tabulate(reading),
         groups=group_sizes(reading),
         gallery=gallery,

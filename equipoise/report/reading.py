@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from equipoise.audit import Run, Statistic
 from equipoise.norms import Threat, format_radius
-from equipoise.probes import Adversarial, Standard, load_probe
+from equipoise.probes import Adversarial, Counterfactual, Standard, load_probe
 
-__all__ = ["Judged", "Reading", "Under"]
+__all__ = ["Drawn", "Judged", "Reading", "Under", "paired"]
+
+METHODS = {"reverse": "reverse diffusion", "sum": "sum of scores"}
+"""Methods of drawing counterfactuals that the page calls by other words than their names."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,37 @@ class Under:
     spec: str
     threat: Threat
     title: str
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A counterfactual probe of the run, and what run.json keeps of its set.
+
+    Attributes:
+        title: kind and width of the neighbourhood, with whatever else tells it from the run's other sets.
+    """
+
+    spec: str
+    title: str
+    facts: dict[str, Any]
+
+    @property
+    def method(self) -> str:
+        """How the set was drawn, in a word or two."""
+        return _method(self.settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the set was made with."""
+        return self.facts["settings"]
+
+    def quality(self, name: str, split: str = "test") -> dict[str, Any] | None:
+        """What was found of the set's quality under that name; None where it was not measured."""
+        for found in self.facts["quality"] or ():
+            known = found["value"] is not None and math.isfinite(found["value"])
+            if known and (found["name"], found["split"]) == (name, split):
+                return found
+        return None
 
 
 class Reading:
@@ -104,6 +138,17 @@ class Reading:
         return tuple(sorted(under, key=lambda u: u.threat.norm not in self.ladders))
 
     @cached_property
+    def counterfactuals(self) -> tuple[Drawn, ...]:
+        """The counterfactual probes, in the order they were given."""
+        specs = [s for s in self.run.probes if isinstance(load_probe(s), Counterfactual)]
+        facts = [self.record["probe_facts"][spec] for spec in specs]
+        titles = [_drawn_title(f["settings"]) for f in facts]
+        return tuple(
+            Drawn(spec, title if titles.count(title) == 1 else f"{title} ({_folder(spec)})", f)
+            for spec, title, f in zip(specs, titles, facts, strict=True)
+        )
+
+    @cached_property
     def _statistics(self) -> dict[tuple[str, str, str], Statistic]:
         return {(s.classifier, s.probe, s.name): s for s in self.run.summary()}
 
@@ -115,6 +160,11 @@ class Reading:
         """With its interval; None where nothing was measured yet."""
         return self._statistics.get((classifier, under.spec, f"robust accuracy at {under.threat}"))
 
+    def statistic(self, classifier: str, probe: str, name: str) -> Statistic | None:
+        """A row of the summary; None where nothing was measured."""
+        found = self._statistics.get((classifier, probe, name))
+        return found if found and found.n else None
+
     @cached_property
     def _columns(self) -> dict[tuple[str, str], dict[str, NDArray]]:
         return {}
@@ -125,6 +175,14 @@ class Reading:
         if key not in self._columns:
             self._columns[key] = self.run.columns(probe, classifier)
         return self._columns[key]
+
+    def answers(self, drawn: Drawn, classifier: str, column: str) -> dict[str, float]:
+        """A column of a counterfactual probe by image id, images without a value left out."""
+        columns = self.columns(drawn.spec, classifier)
+        if not columns:
+            return {}
+        found = zip(columns["id"].tolist(), columns[column].tolist(), strict=True)
+        return {key: value for key, value in found if not math.isnan(value)}
 
     @cached_property
     def facts(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -152,9 +210,30 @@ class Reading:
         self, before: str, after: str, under: Under | None = None
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """`right` of two classifiers on the images that both have answers for, in one order."""
-        a, b = self.right(before, under), self.right(after, under)
-        both = [key for key in a if key in b]
-        return np.array([a[k] for k in both], bool), np.array([b[k] for k in both], bool)
+        return paired(self.right(before, under), self.right(after, under))
+
+
+def paired(a: dict[str, Any], b: dict[str, Any]) -> tuple[NDArray, NDArray]:
+    """The values of the images that are in both, in one order."""
+    both = [key for key in a if key in b]
+    return np.array([a[k] for k in both]), np.array([b[k] for k in both])
+
+
+def _drawn_title(settings: dict[str, Any]) -> str:
+    kind, _, width = settings["neighbourhood"].partition(":")
+    parts = [f"{kind.capitalize()} σ {width}", _method(settings)]
+    if settings["guidance"] != 1:
+        parts.append(f"guidance {settings['guidance']:g}")
+    return ", ".join(parts)
+
+
+def _method(settings: dict[str, Any]) -> str:
+    method: str = settings["method"]
+    return METHODS.get(method, method)
+
+
+def _folder(spec: str) -> str:
+    return spec.rstrip("/").rpartition("/")[2]
 
 
 def _judged(name: str, about: dict[str, Any]) -> Judged:

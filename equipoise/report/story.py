@@ -1,8 +1,9 @@
-"""The summary: one to three sentences that the numbers generate.
+"""The summary: one to four sentences that the numbers generate.
 
 Only what the images show is said. Differences between classifiers are paired over the same images; where the interval
 of one includes 0 the sentence says that no difference is shown, not that there is none. The rung compared with the
-lowest is picked for its robust accuracy, and its interval is widened for the choice.
+lowest is picked for its robust accuracy, and its interval is widened for the choice. On counterfactuals the two ends of
+the ladder are compared, whatever they show, of the first set alone.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from equipoise.audit import Statistic
 from equipoise.report.difference import Difference, paired_difference
-from equipoise.report.reading import Judged, Reading, Under
+from equipoise.report.reading import Drawn, Judged, Reading, Under, paired
 from equipoise.report.words import apart, count, percent, points, span
 
 __all__ = ["Story", "tell"]
@@ -26,6 +27,21 @@ class Story:
 
 def tell(reading: Reading) -> Story:
     """The summary of a run."""
+    story = _accuracies(reading)
+    for drawn in reading.counterfactuals[:1]:
+        if sentence := _followed(reading, drawn):
+            return Story((*story.sentences, sentence), f"{story.method} {_ENDS}".strip())
+    return story
+
+
+_ENDS = (
+    "On counterfactuals the two ends of the ladder are compared, whatever they show, so that interval is not widened; "
+    "it is a bootstrap over images of each image’s share."
+)
+
+
+def _accuracies(reading: Reading) -> Story:
+    """What happens to standard and to robust accuracy."""
     under = reading.threats[0] if reading.threats else None
     if reading.standard is None or under is None:
         return _plain(reading, under)
@@ -81,6 +97,36 @@ def _ladder(reading: Reading, rungs: list[Judged], under: Under) -> Story:
             + "."
         )
     return Story(tuple(sentences), _method(robust, f"the rung among {choices}"))
+
+
+def _followed(reading: Reading, drawn: Drawn) -> str | None:
+    """From the lowest to the highest rung: the share of a set's counterfactuals that are read as their class."""
+    rungs = next(iter(reading.ladders.values()), ())
+    if not rungs:
+        return None
+    checked = bool(drawn.facts["oracles"])
+    column = "accepted_accuracy" if checked else "accuracy"
+    ends = [reading.answers(drawn, j.name, column) for j in (rungs[0], rungs[-1])]
+    before, after = paired(*ends)
+    if not len(before):
+        return None
+    change = paired_difference(before, after, seed=reading.record["seed"])
+    which = "that oracles accept" if checked else "that no oracle has checked"
+    among = f" ({drawn.title})" if len(reading.counterfactuals) > 1 else ""
+    low, high = f"radius {rungs[0].trained}", f"radius {rungs[-1].trained}"
+    where = f"counterfactuals {which}{among}"
+    if not change.shown:
+        return (
+            f"On {where}, no difference in accuracy is shown between {low} ({percent(change.before)}) and {high} "
+            f"({percent(change.after)}; paired over {count(change.n)} images, 95% interval of the difference "
+            f"{points(change)} points)."
+        )
+    down = change.value < 0
+    return (
+        f"On {where}, accuracy {'falls' if down else 'rises'} from {percent(change.before)} at {low} to "
+        f"{percent(change.after)} at {high} (paired difference {100 * abs(change.value):.1f} points over "
+        f"{count(change.n)} images, 95% interval {points(change, flip=down)})."
+    )
 
 
 def _choice(reading: Reading, judged: list[Judged], under: Under) -> Story:

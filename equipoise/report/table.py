@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 
-from equipoise.audit import Statistic
+from equipoise.audit import Estimate, Statistic
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, number, percent
 
-__all__ = ["Cell", "Table", "group_sizes", "tabulate"]
+__all__ = ["Cell", "Table", "among", "cell", "group_sizes", "tabulate"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Table:
 
 
 def tabulate(reading: Reading) -> Table:
-    """The table of a run."""
-    summary = reading.run.summary()
+    """The table of standard and robust accuracy; counterfactuals have tables of their own."""
+    elsewhere = {drawn.spec for drawn in reading.counterfactuals}
+    summary = [s for s in reading.run.summary() if s.probe not in elsewhere]
     columns = list(dict.fromkeys((s.probe, s.name) for s in summary))
     by_key = {(s.classifier, s.probe, s.name): s for s in summary}
     names = [name for _, name in columns]
@@ -64,12 +65,18 @@ def tabulate(reading: Reading) -> Table:
     for judged in reading.classifiers:
         found = [by_key.get((judged.name, *column)) for column in columns]
         cells = [
-            s and _cell(s, differ[c] and s.value == highest.get(c), decimals[c])
+            s
+            and cell(
+                s,
+                share=s.unit == "share",
+                best=differ[c] and s.value == highest.get(c),
+                decimals=decimals[c],
+            )
             for s, c in zip(found, columns, strict=True)
         ]
-        rows.append((judged.name, _range([s.n for s in found if s]), cells))
+        rows.append((judged.name, among([s.n for s in found if s]), cells))
     methods = {s.method for s in summary} - {"none"}
-    return Table(heads, rows, _range([s.n for s in summary]), sorted(methods, reverse=True))
+    return Table(heads, rows, among([s.n for s in summary]), sorted(methods, reverse=True))
 
 
 def group_sizes(reading: Reading) -> list[tuple[str, str]]:
@@ -83,19 +90,23 @@ def group_sizes(reading: Reading) -> list[tuple[str, str]]:
     return [(name, count(names.count(name))) for name in sorted(set(names))]
 
 
-def _cell(statistic: Statistic, best: bool, decimals: int) -> Cell:
-    plain = statistic.unit == "distance"
-    value = number(statistic.value, decimals) if plain else percent(statistic.value)
-    if math.isnan(statistic.low):
+def cell(
+    found: Statistic | Estimate, *, share: bool = True, best: bool = False, decimals: int = 3
+) -> Cell:
+    """A share in per cent, or another number with `decimals`."""
+    value = percent(found.value) if share else number(found.value, decimals)
+    if math.isnan(found.low):
         interval = ""
-    elif plain:
-        interval = f"{number(statistic.low, decimals)}–{number(statistic.high, decimals)}"
+    elif share:
+        interval = f"{100 * found.low:.1f}–{100 * found.high:.1f}"
     else:
-        interval = f"{100 * statistic.low:.1f}–{100 * statistic.high:.1f}"
-    return Cell(value, interval, best, statistic.method == "Clopper-Pearson")
+        to = "–" if found.low >= 0 else " to "
+        interval = f"{number(found.low, decimals)}{to}{number(found.high, decimals)}"
+    return Cell(value, interval, best, found.method == "Clopper-Pearson")
 
 
-def _range(numbers: list[int]) -> str:
+def among(numbers: list[int]) -> str:
+    """How many images, where that differs: ``112 to 120``."""
     if not numbers:
         return "0"
     low, high = min(numbers), max(numbers)

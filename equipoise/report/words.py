@@ -31,7 +31,8 @@ def number(value: float, decimals: int | None = None) -> str:
         return "–" if math.isnan(value) else "none found"
     if decimals is None:
         decimals = 3 if value == 0 else min(6, max(0, 2 - math.floor(math.log10(abs(value)))))
-    return f"{value:.{decimals}f}"
+    text = f"{abs(value):.{decimals}f}"
+    return MINUS + text if value < 0 and float(text) else text
 
 
 def count(value: int) -> str:
@@ -48,8 +49,7 @@ def points(difference: Difference, *, flip: bool = False) -> str:
 
 
 def _signed(value: float) -> str:
-    text = f"{100 * abs(value):.1f}"
-    return MINUS + text if value < 0 and float(text) else text
+    return number(100 * value, 1)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,15 @@
+"""What a finding is."""
+
+from dataclasses import dataclass
+
+__all__ = ["Finding"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One observation: `about` whom or what, what was found, and what to do about it."""
+
+    about: str
+    text: str
+    remedy: str = ""
+    warning: bool = True
