@@ -389,7 +389,7 @@ def counterfactuals(
     denoiser: str,
     out: Path = Path("runs/counterfactuals"),
     split: str = "test",
-    neighbourhood: str = "gaussian:16%",
+    neighbourhood: str = "gaussian:18%",
     guidance: float = 2.0,
     method: str | None = None,
     steps: int = 18,
@@ -425,7 +425,7 @@ def counterfactuals(
         Which part of the images.
     neighbourhood
         How near to stay: gaussian:0.2 or laplace:0.2, the standard deviation of a pixel for images in [-1, 1], or
-        gaussian:16%, a share of the data's own L2 size.
+        gaussian:18%, a share of the data's own L2 size.
     guidance
         1 draws from what the denoiser learnt; more pushes further towards the class.
     method
@@ -523,7 +523,7 @@ def study(
     out: Path | None = None,
     data: str = "digits",
     norm: Literal["l2", "linf"] = "l2",
-    radii: Annotated[list[str], Parameter(consume_multiple=True)] = ["0", "0.25", "0.5", "1"],  # noqa: B006
+    radii: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     net: Literal["mlp", "residual"] = "mlp",
     widths: Annotated[list[int], Parameter(consume_multiple=True)] = [],  # noqa: B006
     blocks: int = 1,
@@ -536,7 +536,7 @@ def study(
     attack_steps: int = 7,
     denoiser: str = "",
     denoiser_steps: int | None = None,
-    width: str = "16%",
+    width: str = "18%",
     guidance: float = 2.0,
     originals: int = 300,
     published_originals: int = 100,
@@ -560,7 +560,8 @@ def study(
     norm
         Of the adversary.
     radii
-        One classifier each, rising from 0, in units of images in [0, 1]; 8/255 may be written so.
+        One classifier each, rising from 0, in units of images in [0, 1]; 8/255 may be written so. [default: 0 0.25
+        0.5 1 1.5]
     net
         mlp, or residual for images of 8x8 to 64x64 pixels.
     widths
@@ -586,7 +587,7 @@ def study(
     denoiser_steps
         Steps of the denoiser's training; what suits the size of the images when left out.
     width
-        Of the neighbourhoods: 0.3 for images in [-1, 1], or 16%, a share of the data's own L2 size.
+        Of the neighbourhoods: 0.3 for images in [-1, 1], or 18%, a share of the data's own L2 size.
     guidance
         Of the sampler.
     originals
@@ -621,7 +622,7 @@ def study(
         Settings(
             data=data,
             norm=norm,
-            radii=tuple(radii),
+            radii=tuple(radii or Settings.radii),
             recipe=recipe,
             attack_steps=attack_steps,
             denoiser=denoiser,
@@ -668,7 +669,8 @@ def report(run: Path, *, out: Path | None = None) -> None:
 
 def _print_summary(run: Any) -> None:
     rows = run.summary()
-    names = list(dict.fromkeys(row.name for row in rows if row.better == "high"))
+    shown = [row for row in rows if row.better == "high" and row.unit == "share"]
+    names = list(dict.fromkeys(row.name for row in shown))
     cells = {(row.classifier, row.name): row for row in rows}
     caption = "with 95 % intervals; robust accuracy is an upper bound"
     layout: dict[str, Any] = {"pad_edge": False, "padding": (0, 2, 0, 0), "show_edge": False}

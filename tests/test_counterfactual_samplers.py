@@ -108,8 +108,7 @@ def test_diffused_scores_are_derivatives_of_the_convolution(kind, sigma):
 
         edges = sorted({-12.0, 12.0, min(max(y / sigma, -12.0), 12.0)})
         return sum(
-            quad(integrand, a, b, epsabs=0, epsrel=1e-11, limit=200)[0]
-            for a, b in pairwise(edges)
+            quad(integrand, a, b, epsabs=0, epsrel=1e-11, limit=200)[0] for a, b in pairwise(edges)
         )
 
     step = 1e-4 * math.hypot(0.2, sigma)

@@ -152,11 +152,13 @@ def test_a_set_opens_as_images_and_as_a_hugging_face_folder(made):
     import duckdb
 
     file = str(made.files("test")[0])
-    found = dict(duckdb.sql(f"SELECT key, value FROM parquet_kv_metadata('{file}')").fetchall())
+    found = dict(
+        duckdb.execute(f"SELECT key, value FROM parquet_kv_metadata('{file}')").fetchall()
+    )
     features = json.loads(found[b"huggingface"])["info"]["features"]
     assert features["image"] == {"_type": "Image"}
     assert features["label"]["names"] == list(CLASSES)
-    columns = [row[0] for row in duckdb.sql(f"DESCRIBE SELECT * FROM '{file}'").fetchall()]
+    columns = [row[0] for row in duckdb.execute(f"DESCRIBE SELECT * FROM '{file}'").fetchall()]
     assert list(features) == columns
     assert "path: data/test-*.parquet" in (made.folder / "README.md").read_text()
 
@@ -258,6 +260,11 @@ def test_fewer_targets_are_a_choice_of_each_image(tmp_path):
     assert len(columns["id"]) == 7
     assert (columns["target"] != columns["source_label"]).all()
     assert set(columns["reason"]) == {"no oracle was asked"}
+    found = measure_quality(made, grey_set(), grey_set(20, seed=9))
+    assert [f["value"] for f in made.quality or [] if f["name"] == "spread between seeds"] == [
+        None
+    ] * 2
+    assert not any("oracles" in f.name for f in found)
 
 
 @pytest.mark.parametrize(
@@ -356,6 +363,8 @@ def test_quality_sees_collapse_memorised_images_and_agreement(made, tmp_path):
     by = {(f.name, f.split): f for f in found}
     agreement = by["read as its label by the oracles", "test"]
     assert agreement.value == pytest.approx(made.columns("test")["valid"].mean())
+    assert agreement.low is not None
+    assert agreement.high is not None
     assert agreement.low <= agreement.value <= agreement.high
     assert by["spread between seeds", "test"].value > 0.1
     assert made.quality == [vars(f) for f in found]

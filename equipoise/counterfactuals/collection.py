@@ -138,7 +138,7 @@ class CounterfactualSet:
         return Rows(torch.stack(images) if images else empty, found)
 
     @property
-    def quality(self) -> dict[str, Any] | None:
+    def quality(self) -> list[dict[str, Any]] | None:
         """What `quality` found, if it was asked."""
         path = self.folder / "quality.json"
         return read_json(path) if path.is_file() else None

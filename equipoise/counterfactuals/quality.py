@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 from torch import Tensor
 
 from equipoise.counterfactuals.collection import CounterfactualSet
@@ -100,7 +101,11 @@ def measure_quality(
     found.append(_mean("high-frequency share", "originals", power, np.array(batch.ids)))
     found.append(_nearest(batch.images, known, "originals", leave_out=True))
     found.append(Finding("rounding", "all", math.sqrt(math.prod(originals.shape) / 12) / 255))
-    write_json(made.folder / "quality.json", [asdict(finding) for finding in found])
+    rows = [
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(f).items()}
+        for f in found
+    ]
+    write_json(made.folder / "quality.json", rows)
     return found
 
 
@@ -155,6 +160,10 @@ def _mean(name: str, split: str, values: NDArray, sources: NDArray) -> Finding:
     picks = rng.integers(0, len(sums), (RESAMPLES, len(sums)))
     means = sums[picks].sum(1) / counts[picks].sum(1)
     low, high = np.quantile(means, [0.025, 0.975])
+    if (values == 1).all() or (values == 0).all():
+        # Resampling knows nothing else then; Clopper and Pearson do, with as many trials as originals.
+        low = betaincinv(len(sums), 1, 0.025) if values[0] else 0.0
+        high = 1.0 if values[0] else betaincinv(1, len(sums), 0.975)
     return Finding(name, split, float(values.mean()), float(low), float(high), len(values))
 
 

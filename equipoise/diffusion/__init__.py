@@ -69,7 +69,9 @@ def load_denoiser(spec: str) -> Denoiser:
         from equipoise.diffusion.hugging_face import load_diffusers  # noqa: PLC0415
 
         null = parsed.only("null").get("null")
-        label = None if null is None else parse_whole_number(null, f"the label null of {spec!r}")
+        label = None
+        if null is not None:
+            label = 0 if null == "0" else parse_whole_number(null, f"the label null of {spec!r}")
         return load_diffusers(Path(parsed.target).expanduser(), label)
     kinds = ["local:DIR", "edm:FILE.pkl", "diffusers:FOLDER"]
     if Path(spec).is_dir():

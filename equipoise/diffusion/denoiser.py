@@ -13,7 +13,6 @@ References:
     Elucidating the design space of diffusion-based generative models (Karras et al., 2022), arXiv 2206.00364
 """
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -133,7 +132,7 @@ class Denoiser(nn.Module, ABC):
             )
 
     def fingerprint(self) -> str:
-        """A digest of the network's structure and weights."""
+        """A digest of the structure, the weights and the classes; a name changes nothing."""
         parts: list[object] = [str(self), self.shape, self.classes]
         for key, tensor in sorted(self.state_dict().items()):
             data = tensor.detach().cpu().contiguous()
@@ -142,6 +141,4 @@ class Denoiser(nn.Module, ABC):
         return digest(*parts)
 
     def extra_repr(self) -> str:
-        return f"{self.name!r}, shape={self.shape}, classes={len(self.classes)}, " + json.dumps(
-            self.facts, sort_keys=True, default=str
-        )
+        return f"shape={self.shape}, classes={len(self.classes)}"

@@ -24,8 +24,6 @@ from equipoise.errors import EquipoiseError
 __all__ = ["UNet"]
 
 FREQUENCIES = 16
-ROWS = 16
-"""Products of fewer rows with the larger matrices round differently, so fewer are never multiplied."""
 
 
 def _groups(channels: int) -> int:
@@ -43,13 +41,6 @@ def _zero(layer: nn.Conv2d | nn.Linear) -> nn.Module:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
-
-
-class Pixelwise(nn.Linear):
-    """A linear map of each pixel's channels. As a convolution it would depend on the batch where maps are small."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class Attention(nn.Module):
@@ -81,12 +72,12 @@ class Block(nn.Module):
         self.norm2 = nn.GroupNorm(_groups(out), out, affine=False)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = _zero(nn.Conv2d(out, out, 3, padding=1))
-        self.skip = Pixelwise(channels, out) if channels != out else nn.Identity()
+        self.skip = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
         self.attention = Attention(out) if attention else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
-        a, b = self.modulate(embedding)[: len(x), :, None, None].chunk(2, 1)
+        a, b = self.modulate(embedding)[:, :, None, None].chunk(2, 1)
         h = F.silu(torch.addcmul(b, self.norm2(h), 1 + a))
         return self.attention(self.skip(x) + self.conv2(self.dropout(h)))
 
@@ -196,8 +187,6 @@ class UNet(nn.Module):
             noise: with shape (B,), of the order of 1.
             label: int64 with shape (B,), -1 for none.
         """
-        missing = max(0, ROWS - len(x))
-        noise, label = (torch.cat([t, t[-1:].expand(missing)]) for t in (noise, label))
         angle = noise[:, None] * self.frequencies
         e = self.noise(torch.cat([angle.cos(), angle.sin()], 1))
         e = e + self.label(label.remainder(self.classes + 1))

@@ -157,8 +157,8 @@ class Counterfactual(Probe):
                 else []
             ),
             Metric("source label kept", known("invariance"), "mean", better="neither"),
-            Metric("same-class accuracy", known("same_accuracy"), "mean"),
-            Metric("noise accuracy", known("noise_accuracy"), "mean"),
+            Metric("same-class accuracy", known("same_accuracy"), "mean", better="neither"),
+            Metric("noise accuracy", known("noise_accuracy"), "mean", better="neither"),
             Metric(
                 "counterfactual proximity",
                 known("proximity"),

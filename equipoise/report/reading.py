@@ -221,7 +221,7 @@ def paired(a: dict[str, Any], b: dict[str, Any]) -> tuple[NDArray, NDArray]:
 
 def _drawn_title(settings: dict[str, Any]) -> str:
     kind, _, width = settings["neighbourhood"].partition(":")
-    parts = [f"{kind.capitalize()} σ {width}", _method(settings)]
+    parts = [f"{kind.capitalize()} σ {float(width):.3g}", _method(settings)]
     if settings["guidance"] != 1:
         parts.append(f"guidance {settings['guidance']:g}")
     return ", ".join(parts)

@@ -75,14 +75,16 @@ def _what(drawn: Drawn) -> str:
     if made["guidance"] != 1:
         guided = f"with guidance {made['guidance']:g}"
         low, high = (float(end) for end in made["interval"])
-        if low > 0 or math.isfinite(high):
-            guided += f" at noise levels from {low:g} to {high:g}"
+        if low > 0:
+            guided += f" at noise levels above {low:.3g}"
+        if math.isfinite(high):
+            guided += f"{' and' if low > 0 else ' at noise levels'} up to {high:.3g}"
     churn = f" with churn {made['churn']:g}" if made["churn"] else ""
     return (
         f"{count(counts['test'])} counterfactuals of {count(drawn.facts['data']['images'])} images, "
         f"{made['per_class']} for each of {made['targets']} other {others}{best}. They were drawn from a "
-        f"{kind.capitalize()} neighbourhood of each image, whose standard deviation is {width} in network units on "
-        f"[−1, 1], hence {float(width) / 2:g} between images in [0, 1]; by the method “{drawn.method}”"
+        f"{kind.capitalize()} neighbourhood of each image, whose standard deviation is {float(width):.3g} in network "
+        f"units on [−1, 1], hence {float(width) / 2:.3g} between images in [0, 1]; by the method “{drawn.method}”"
         f"{churn}, {guided}, in {count(drawn.facts['evaluations'])} denoiser evaluations each."
     )
 

@@ -68,7 +68,7 @@ class Settings:
         attack_steps: of projected gradient descent in each training step.
         denoiser: spec of a denoiser to use; one is trained when empty.
         denoiser_steps: of that training; what suits the size of the images when None.
-        width: of the neighbourhoods, such as "0.3", in network units, or "16%" of the data's L2 size.
+        width: of the neighbourhoods, such as "0.3", in network units, or "18%" of the data's L2 size.
         guidance: of the sampler.
         originals: how many images get counterfactuals, a random sample.
         published_originals: how many of them also in the published arm, which takes five times as many passes.
@@ -79,12 +79,12 @@ class Settings:
 
     data: str = "digits"
     norm: str = "l2"
-    radii: tuple[str, ...] = ("0", "0.25", "0.5", "1")
+    radii: tuple[str, ...] = ("0", "0.25", "0.5", "1", "1.5")
     recipe: Recipe = DIGITS
     attack_steps: int = 7
     denoiser: str = ""
     denoiser_steps: int | None = None
-    width: str = "16%"
+    width: str = "18%"
     guidance: float = 2.0
     originals: int = 300
     published_originals: int = 100
@@ -226,14 +226,18 @@ class _Making:
 
 
 def confounders(train: Images, images: Images) -> Confounders:
-    """Of each image: its class, its contrast, and how near the nearest training image of another class is."""
+    """Of each image: its class, its contrast, and how near the nearest training images of other classes are."""
     known, mine = (part.batch(range(len(part))) for part in (train, images))
     distance = torch.cdist(mine.images.flatten(1), known.images.flatten(1))
-    distance[mine.labels[:, None] == known.labels] = torch.inf
+    nearest = torch.stack(
+        [distance[:, known.labels == c].amin(1) for c in range(len(images.classes))], dim=1
+    )
+    other = torch.arange(len(images.classes)) != mine.labels[:, None]
     return Confounders(
         mine.labels.numpy(),
         mine.images.flatten(1).std(dim=1).numpy(),
-        distance.amin(1).numpy(),
+        nearest.masked_fill(~other, torch.inf).amin(1).numpy(),
+        (nearest * other).sum(1).div(other.sum(1)).numpy(),
     )
 
 

@@ -126,7 +126,7 @@ def suited_recipe(shape: Sequence[int]) -> DenoiserRecipe:
     ============================  ==============================================================================
     up to 16x16 pixels            140,000 parameters, under a minute on two CPU cores
     one channel, or up to 28x28   the same network on squares of 2x2 pixels, some minutes on two CPU cores
-    larger, in colour             10 million parameters and mirrored images, for a GPU; a smaller `width` for less
+    larger, in colour             5 million parameters and mirrored images, for a GPU; a smaller `width` for less
     ============================  ==============================================================================
     """
     channels, height, width = shape
