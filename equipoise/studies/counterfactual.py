@@ -143,7 +143,7 @@ def counterfactual(
     run = audit(
         rungs, images, ["standard", attack, *probes.values()], out / "audit", **settings_of_audit
     )
-    own = own_images(rungs[-1], images, out, asked)
+    own = own_images(rungs[-1], images, asked)
     made = making.arm("own", own, f"gaussian:{asked.width}")
     probe = f"counterfactual:{made.folder}"
     own_run = audit(
@@ -241,7 +241,7 @@ def confounders(train: Images, images: Images) -> Confounders:
     )
 
 
-def own_images(classifier: Classifier, images: Images, out: Path, asked: Settings) -> Images:
+def own_images(classifier: Classifier, images: Images, asked: Settings) -> Images:
     """Images that a classifier made: originals changed within an L2 ball into what it takes for another class.
 
     Each is pushed for 60 steps towards a random other class; those that the classifier then reads so are kept, with

@@ -1,0 +1,148 @@
+"""The counterfactual study from end to end in miniature; and its claims against the columns they come from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_counterfactual_sets import brightness_oracle, grey_set, sampler
+
+import equipoise as eq
+from equipoise.classifiers import wrap
+from equipoise.counterfactuals import make_set
+from equipoise.norms import L2
+from equipoise.studies.counterfactual import (
+    Settings,
+    climb,
+    confounders,
+    counterfactual,
+    own_images,
+)
+from equipoise.studies.counterfactual_claims import Evidence, test_claims
+from equipoise.training import Recipe
+
+test_claims.__test__ = False  # a function of the package, not a test
+
+SMALL = Settings(
+    radii=("0", "1"),
+    recipe=Recipe(net="mlp", widths=(64,), epochs=12, rate=1e-2),
+    attack_steps=2,
+    denoiser_steps=60,
+    originals=24,
+    published_originals=12,
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory):
+    """Two linear classifiers of brightness, the second one blunter, on grey images and their counterfactuals."""
+    folder = tmp_path_factory.mktemp("study")
+    data = grey_set(40)
+    sets = {
+        "exact": make_set(data, sampler(), folder / "exact", oracles=[brightness_oracle()]),
+        "published": make_set(
+            data.subset(15),
+            sampler(method="sum", steps=50),
+            folder / "published",
+            oracles=[brightness_oracle()],
+        ),
+    }
+    sharp, blunt = brightness_oracle(), brightness_oracle()
+    blunt.net.weight.data *= 0.5
+    blunt.net.bias.data = torch.tensor([0.0, 1.0, 0.0])
+    blunt = wrap(blunt.net, name="blunt")
+    probes = {arm: f"counterfactual:{made.folder}" for arm, made in sets.items()}
+    run = eq.audit([sharp, blunt], data, ["standard", *probes.values()], folder / "run")
+    return Evidence(
+        run, ["brightness", "blunt"], [0.0, 1.0], probes, confounders(data, data), None
+    )
+
+
+def test_confounders_are_those_of_the_images():
+    data = grey_set(30)
+    found = confounders(data, data.subset(8))
+    images = [data[i] for i in range(30)]
+    chosen = data.subset(8)
+    for k, example in enumerate(chosen):
+        far = {
+            c: min((example.image - e.image).norm().item() for e in images if e.label == c)
+            for c in range(3)
+            if c != example.label
+        }
+        assert found.label[k] == example.label
+        assert found.contrast[k] == pytest.approx(example.image.std().item(), rel=1e-4)
+        assert found.nearest[k] == pytest.approx(min(far.values()), rel=1e-3)
+        assert found.typical[k] == pytest.approx(np.mean(list(far.values())), rel=1e-3)
+
+
+def test_claims_come_from_the_columns_and_verdicts_from_their_intervals(evidence):
+    claims = test_claims(evidence)
+    by = {}
+    for claim in claims:
+        by.setdefault(claim.id, []).append(claim)
+        expected = (
+            "holds"
+            if claim.low > claim.bound
+            else "fails"
+            if claim.high < claim.bound
+            else "undecided"
+        )
+        assert claim.verdict == expected
+        assert claim.text.endswith(".")
+    assert set(by) == {"H1", "H2", "H3", "H4", "H5", "H6", "F1", "F2"}
+    sharp, blunt = (evidence.of("exact", name) for name in evidence.rungs)
+    reads = by["H3"][0]
+    assert reads.value == pytest.approx(sharp["accuracy"].mean())
+    assert reads.classifier == "brightness"
+    assert by["H3"][1].value == pytest.approx((sharp["accuracy"] - blunt["accuracy"]).mean())
+    kept, slope = by["H4"]
+    assert kept.value == pytest.approx((blunt["kept"] - sharp["kept"]).mean())
+    assert slope.value == pytest.approx((sharp["response"] - blunt["response"]).mean())
+    assert slope.verdict == "holds"
+    published = evidence.of("published", "brightness")
+    has = ~np.isnan(published["proximity"])
+    assert has.sum() == 15
+    nearer = (sharp["proximity"] - published["proximity"])[has].mean()
+    assert by["F2"][0].value == pytest.approx(nearer)
+
+
+def test_a_classifiers_own_images_are_read_as_what_it_made(tmp_path):
+    data, clf = grey_set(20), brightness_oracle()
+    asked = replace(SMALL, published_originals=20)
+    own = own_images(clf, data, asked)
+    assert 10 <= len(own) <= 20
+    batch = own.batch(range(len(own)))
+    assert torch.equal(clf(batch.images).argmax(1), batch.labels)
+    sources = {e.id: e for e in data}
+    for example in own:
+        assert example.label != sources[example.id].label
+        assert (example.image - sources[example.id].image).norm() <= 3.0 + 0.05
+    x = data.batch(range(3)).images
+    near = climb(clf, x, torch.tensor([1, 2, 0]), L2(0.25))
+    assert ((near - x).flatten(1).norm(dim=1) <= 0.25 + 0.01).all()
+
+
+@pytest.mark.slow
+def test_the_study_ends_with_claims_and_a_page_and_repeats_for_nothing(tmp_path):
+    run, page = counterfactual(tmp_path / "study", SMALL)
+    assert {claim.id for claim in run.claims()} >= {
+        "H1",
+        "H2",
+        "H3",
+        "H4",
+        "H5",
+        "H6",
+        "F1",
+        "F2",
+        "N1",
+    }
+    html = page.read_text(encoding="utf-8")
+    assert "Claims" in html
+    assert html.count("Counterfactuals") >= 1
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "study").rglob("*.parquet")}
+    weights = {p: p.stat().st_mtime_ns for p in (tmp_path / "study").rglob("*.safetensors")}
+    again, _ = counterfactual(tmp_path / "study", SMALL)
+    assert again.claims() == run.claims() or repr(again.claims()) == repr(run.claims())
+    for files in (before, weights):
+        assert {p: p.stat().st_mtime_ns for p in files} == files
