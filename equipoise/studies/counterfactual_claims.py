@@ -310,7 +310,27 @@ def _falsifiers(evidence: Evidence) -> list[Claim]:
     top = evidence.rungs[-1]
     mine = evidence.of("exact", top)
     has = ~np.isnan(mine["proximity"])
+    first = evidence.of("exact", evidence.rungs[0])
+    other = evidence.confounders
     claims = [
+        judge(
+            "F1",
+            "H1 survives with class, contrast, the standard classifier's confidence and the distance to the nearest image "
+            "of another class held fixed.",
+            "partial rank correlation of proximity and confidence",
+            spearman(
+                mine["proximity"][has],
+                mine["confidence"][has],
+                controls=[
+                    one_hot(other.label[has]),
+                    other.contrast[has],
+                    first["confidence"][has],
+                    other.nearest[has],
+                ],
+            ),
+            classifier=top,
+            source="ours",
+        ),
         judge(
             "F1",
             "H1 survives with the distance to same-class counterfactuals held fixed.",
@@ -322,7 +342,7 @@ def _falsifiers(evidence: Evidence) -> list[Claim]:
             ),
             classifier=top,
             source="ours",
-        )
+        ),
     ]
     if "published" not in evidence.probes:
         return claims
