@@ -189,5 +189,7 @@ def test_the_embedded_default(tmp_path):
         next(s for s in robust if s.classifier == name) for name in (rungs[0], rungs[-1])
     )
     assert last_rung.low > first_rung.high
+    assert all(summary[name, "accuracy on counterfactuals"].n == 150 for name in rungs)
+    assert summary[rungs[0], "accuracy on accepted counterfactuals"].low > 0.8
     lost = summary[rungs[-1], "standard accuracy"].high
     assert lost < summary[rungs[0], "standard accuracy"].low

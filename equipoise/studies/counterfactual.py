@@ -52,6 +52,9 @@ DIGITS = Recipe(net="mlp", epochs=100, rate=4e-3)
 """The recipe of the embedded digits' classifiers."""
 
 ORACLE_SEEDS = (101, 102, 103)
+KNOWN = 20_000
+"""Training images among which the nearest ones are looked for, a random sample, when there are more."""
+
 OWN_RADIUS = 3.0
 """How far, in L2, the most robust classifier may change an image into one that it takes for another class."""
 
@@ -227,7 +230,7 @@ class _Making:
 
 def confounders(train: Images, images: Images) -> Confounders:
     """Of each image: its class, its contrast, and how near the nearest training images of other classes are."""
-    known, mine = (part.batch(range(len(part))) for part in (train, images))
+    known, mine = (part.batch(range(len(part))) for part in (train.subset(KNOWN), images))
     distance = torch.cdist(mine.images.flatten(1), known.images.flatten(1))
     nearest = torch.stack(
         [distance[:, known.labels == c].amin(1) for c in range(len(images.classes))], dim=1

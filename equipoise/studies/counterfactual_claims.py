@@ -315,8 +315,8 @@ def _falsifiers(evidence: Evidence) -> list[Claim]:
     claims = [
         judge(
             "F1",
-            "H1 survives with class, contrast, the standard classifier's confidence and the distance to the nearest image "
-            "of another class held fixed.",
+            "H1 survives with class, contrast, the standard classifier's confidence and the distance to the nearest "
+            "image of another class held fixed.",
             "partial rank correlation of proximity and confidence",
             spearman(
                 mine["proximity"][has],
