@@ -18,10 +18,8 @@ from equipoise.studies.counterfactual import (
     counterfactual,
     own_images,
 )
-from equipoise.studies.counterfactual_claims import Evidence, test_claims
+from equipoise.studies.counterfactual_claims import Evidence, weigh
 from equipoise.training import Recipe
-
-test_claims.__test__ = False  # a function of the package, not a test
 
 SMALL = Settings(
     radii=("0", "1"),
@@ -77,7 +75,7 @@ def test_confounders_are_those_of_the_images():
 
 
 def test_claims_come_from_the_columns_and_verdicts_from_their_intervals(evidence):
-    claims = test_claims(evidence)
+    claims = weigh(evidence)
     by = {}
     for claim in claims:
         by.setdefault(claim.id, []).append(claim)

@@ -36,7 +36,7 @@ from equipoise.images import Arrays, Images, load_images
 from equipoise.norms import L2, parse_threat
 from equipoise.report import report
 from equipoise.streams import stream
-from equipoise.studies.counterfactual_claims import Confounders, Evidence, test_claims
+from equipoise.studies.counterfactual_claims import Confounders, Evidence, weigh
 from equipoise.training import (
     DenoiserRecipe,
     Recipe,
@@ -161,7 +161,7 @@ def counterfactual(
         confounders(train, images),
         (own_run, probe),
     )
-    write_claims(run.folder, "counterfactual", test_claims(evidence))
+    write_claims(run.folder, "counterfactual", weigh(evidence))
     page = out / "report.html"
     report(run, page)
     return run, page

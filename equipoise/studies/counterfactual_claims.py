@@ -33,7 +33,7 @@ from equipoise.audit.association import (
     spearman_gap,
 )
 
-__all__ = ["Confounders", "Evidence", "test_claims"]
+__all__ = ["Confounders", "Evidence", "weigh"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Evidence:
         return self.run.columns("standard", rung)["correct"].astype(float)
 
 
-def test_claims(evidence: Evidence) -> list[Claim]:
+def weigh(evidence: Evidence) -> list[Claim]:
     """All claims, in the order of the list above."""
     robust = list(zip(evidence.rungs, evidence.radii, strict=True))[1:]
     claims: list[Claim] = []
