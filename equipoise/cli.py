@@ -499,7 +499,6 @@ def counterfactuals(
         skip_broken=skip_broken,
     )
     if made.quality is None:
-        drawn_from.to("cpu")
         classify = DiffusionClassifier(drawn_from)
         measure_quality(made, images, known, classify=classify, features=described)
     table = Table("quality", "of", "value", "95 % interval")

@@ -60,8 +60,9 @@ class DiffusionClassifier:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, ids: Sequence[str] | None = None) -> Tensor:
-        """Logits with shape (B, K) of images in [0, 1]; K times `draws` denoiser evaluations each."""
-        x, count = to_network_units(images), len(self.denoiser.classes)
+        """Logits with shape (B, K) of images in [0, 1]; K times `draws` evaluations each, where the denoiser is."""
+        x = to_network_units(images).to(self.denoiser.device)
+        count = len(self.denoiser.classes)
         streams = [stream("diffusion classifier", name) for name in ids or content_ids(images)]
         logits = x.new_zeros(len(x), count)
         for t in range(self.draws):
@@ -72,4 +73,4 @@ class DiffusionClassifier:
             for c in range(count):
                 miss = (self.denoiser(noisy, sigma, c) - x).flatten(1).square().sum(1)
                 logits[:, c] -= miss / (2 * sigma**2 * self.draws)
-        return logits
+        return logits.to(images.device)

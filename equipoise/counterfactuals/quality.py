@@ -36,6 +36,9 @@ RESAMPLES = 1000
 ROWS = 20_000
 """Counterfactuals looked at, about: those of a random sample of the originals, when there are more."""
 
+CHUNK = 256
+"""Images in one call for features."""
+
 SAMPLE = 512
 """Images that the slow questions are asked about."""
 
@@ -94,8 +97,11 @@ def measure_quality(
         found.append(_mean("high-frequency share", split, power, sources))
         found.append(_nearest(rows.images, known, split))
         if features is not None:
-            real = features(batch.images)
-            value = frechet_distance(features(rows.images), real)
+            made_of, real = (
+                torch.cat([features(part) for part in images.split(CHUNK)])
+                for images in (rows.images, batch.images)
+            )
+            value = frechet_distance(made_of, real)
             found.append(Finding("Frechet distance", split, value, n=len(rows)))
     power = high_frequencies(batch.images).double().numpy()
     found.append(_mean("high-frequency share", "originals", power, np.array(batch.ids)))

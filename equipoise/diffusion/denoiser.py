@@ -15,6 +15,7 @@ References:
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -110,6 +111,12 @@ class Denoiser(nn.Module, ABC):
             )
         self.check_labels(labels)
         return self.denoise(x, sigmas, labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        first = next(chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if first is None else first.device
 
     def check_labels(self, label: Tensor) -> None:
         """Refuses labels that the denoiser does not know.
