@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from equipoise import attacks as attacks
+    from equipoise import counterfactuals as counterfactuals
     from equipoise import diffusion as diffusion
     from equipoise.audit import Run as Run
     from equipoise.audit import audit as audit
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "attacks": None,
     "audit": None,
+    "counterfactuals": None,
     "diffusion": None,
     "report": None,
     "Run": "audit",

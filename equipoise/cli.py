@@ -401,6 +401,7 @@ def counterfactuals(
     oracle: list[str] | None = None,
     features: str | None = None,
     reference: str | None = None,
+    reference_split: str = "train",
     limit: int | None = None,
     seed: int = 0,
     batch: int = 256,
@@ -449,7 +450,9 @@ def counterfactuals(
     features
         A classifier whose logits are the features of a Frechet distance.
     reference
-        Images the denoiser was trained on, to look for memorised ones; the split train of the data when left out.
+        Images the denoiser was trained on, to look for memorised ones.
+    reference_split
+        Which part of them.
     limit
         At most so many originals, a random sample.
     seed
@@ -482,8 +485,8 @@ def counterfactuals(
         method=method,
         churn=churn,
     )
-    described = load_classifier(features).logits if features else None
-    known = load_images(reference or data, "train" if reference is None else "test")
+    described = load_classifier(features) if features else None
+    known = load_images(reference, reference_split) if reference else None
     made = make_set(
         images,
         sampler,
@@ -498,9 +501,8 @@ def counterfactuals(
         device=device,
         skip_broken=skip_broken,
     )
-    if made.quality is None:
-        classify = DiffusionClassifier(drawn_from)
-        measure_quality(made, images, known, classify=classify, features=described)
+    classify = DiffusionClassifier(drawn_from)
+    measure_quality(made, images, known, classify=classify, features=described)
     table = Table("quality", "of", "value", "95 % interval")
     for finding in made.quality or ():
         low, high = finding["low"], finding["high"]
@@ -697,11 +699,20 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"equipoise: {line}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(
-            "\nequipoise: interrupted. What was finished is kept: repeat the command to go on.",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+        _interrupted()
+    except RuntimeError as error:
+        # What DuckDB makes of Ctrl-C in the middle of a query.
+        if str(error) != "Query interrupted":
+            raise
+        _interrupted()
+
+
+def _interrupted() -> None:
+    print(
+        "\nequipoise: interrupted. What was finished is kept: repeat the command to go on.",
+        file=sys.stderr,
+    )
+    sys.exit(130)
 
 
 def _check_yaml(path: Path) -> None:

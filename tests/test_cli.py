@@ -164,6 +164,20 @@ def test_ctrl_c_is_130_and_loses_nothing(rung, tmp_path):
     assert len(run.images()) > 0
 
 
+def test_ctrl_c_in_the_middle_of_a_query(monkeypatch, capsys):
+    """DuckDB answers a SIGINT with an exception of its own."""
+    from equipoise import cli
+
+    def query(tokens):
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr(cli, "_with_config", query)
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_embedded_default(tmp_path):
     """The README's first command and its example: from nothing to a page whose numbers show the trade-off."""

@@ -8,6 +8,7 @@ from test_counterfactual_sets import brightness_oracle, grey_set, sampler
 
 import equipoise as eq
 from equipoise.counterfactuals import make_set
+from equipoise.images import Subset
 from equipoise.probes import load_probe
 from equipoise.probes.counterfactual import POINTS, Counterfactual
 
@@ -15,7 +16,7 @@ from equipoise.probes.counterfactual import POINTS, Counterfactual
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     return make_set(
-        grey_set(9),
+        Subset(grey_set(12), range(9)),
         sampler(),
         tmp_path_factory.mktemp("set") / "ces",
         oracles=[brightness_oracle()],
@@ -163,6 +164,12 @@ def test_another_set_in_the_same_folder_is_measured_anew(made, run):
 def test_missing_sets_are_reported(spec, words, tmp_path):
     with pytest.raises(eq.EquipoiseError, match=words):
         eq.audit(brightness_oracle(), grey_set(), [spec], tmp_path / "run")
+
+
+def test_other_images_of_the_same_names_are_refused(made, tmp_path):
+    others = grey_set(12, seed=5)
+    with pytest.raises(eq.EquipoiseError, match="'g0' is another image"):
+        eq.audit(brightness_oracle(), others, [f"counterfactual:{made.folder}"], tmp_path / "run")
 
 
 def test_unfinished_sets_and_other_shapes_are_refused(made, tmp_path):

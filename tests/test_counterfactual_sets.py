@@ -358,7 +358,7 @@ def test_quality_sees_collapse_memorised_images_and_agreement(made, tmp_path):
         data,
         grey_set(50, seed=9),
         classify=DiffusionClassifier(three_greys(), draws=4),
-        features=lambda images: images.mean((2, 3)).repeat(1, 2) + torch.eye(2)[0],
+        features=brightness_oracle(),
     )
     by = {(f.name, f.split): f for f in found}
     agreement = by["read as its label by the oracles", "test"]

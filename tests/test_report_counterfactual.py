@@ -19,7 +19,7 @@ from test_counterfactual_sets import brightness_oracle, grey_set, sampler
 import equipoise as eq
 from equipoise.audit import Estimate, judge, write_claims
 from equipoise.counterfactuals import CounterfactualSet, make_set, measure_quality
-from equipoise.images import Arrays
+from equipoise.images import Arrays, Subset
 from equipoise.report.claims import lay_out
 from equipoise.report.counterfactual import by_proximity, on_the_ladder, on_the_way
 from equipoise.report.difference import paired_difference
@@ -61,7 +61,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     first = make_set(greys(COUNT), sampler(steps=6), folder / "a", oracles=[brightness_oracle()])
     measure_quality(first, greys(COUNT), grey_set(60, seed=1))
-    make_set(greys(FEW), sampler(steps=6), folder / "b&<i>", per_class=1)
+    make_set(Subset(greys(COUNT), range(FEW)), sampler(steps=6), folder / "b&<i>", per_class=1)
     probes = ["standard", *(f"counterfactual:{folder / name}" for name in ("a", "b&<i>"))]
     rungs = [rung(HOSTILE, 0.0), rung("half", 0.5), rung("two", 2.0)]
     run = eq.audit(rungs, greys(COUNT), probes, folder / "run", pictures=6)

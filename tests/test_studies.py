@@ -53,7 +53,7 @@ def evidence(tmp_path_factory):
     probes = {arm: f"counterfactual:{made.folder}" for arm, made in sets.items()}
     run = eq.audit([sharp, blunt], data, ["standard", *probes.values()], folder / "run")
     return Evidence(
-        run, ["brightness", "blunt"], [0.0, 1.0], probes, confounders(data, data), None
+        run, ["brightness", "blunt"], [0.0, 1.15], probes, confounders(data, data), None
     )
 
 
@@ -90,14 +90,20 @@ def test_claims_come_from_the_columns_and_verdicts_from_their_intervals(evidence
         assert claim.text.endswith(".")
     assert set(by) == {"H1", "H2", "H3", "H4", "H5", "H6", "F1", "F2"}
     sharp, blunt = (evidence.of("exact", name) for name in evidence.rungs)
+    within = sharp["proximity_min"] <= evidence.radii[1]
+    assert 10 <= within.sum() <= 30
+    wrong = 1 - evidence.right("blunt")
+    assert by["H6"][0].value == pytest.approx(wrong[within].mean() - wrong[~within].mean())
     reads = by["H3"][0]
     assert reads.value == pytest.approx(sharp["accuracy"].mean())
     assert reads.classifier == "brightness"
     assert by["H3"][1].value == pytest.approx((sharp["accuracy"] - blunt["accuracy"]).mean())
-    kept, slope = by["H4"]
+    kept, ratio = by["H4"]
     assert kept.value == pytest.approx((blunt["kept"] - sharp["kept"]).mean())
-    assert slope.value == pytest.approx((sharp["response"] - blunt["response"]).mean())
-    assert slope.verdict == "holds"
+    expected = [c["response"].mean() / c["noise_response"].mean() for c in (sharp, blunt)]
+    assert ratio.value == pytest.approx(expected[0] - expected[1])
+    # Half the weights give half the margins, towards counterfactuals and along noise alike.
+    assert ratio.value == pytest.approx(0, abs=1e-4)
     published = evidence.of("published", "brightness")
     has = ~np.isnan(published["proximity"])
     assert has.sum() == 15
@@ -108,7 +114,7 @@ def test_claims_come_from_the_columns_and_verdicts_from_their_intervals(evidence
 def test_a_classifiers_own_images_are_read_as_what_it_made(tmp_path):
     data, clf = grey_set(20), brightness_oracle()
     asked = replace(SMALL, published_originals=20)
-    own = own_images(clf, data, asked)
+    own = own_images(clf, data, 3.0, asked)
     assert 10 <= len(own) <= 20
     batch = own.batch(range(len(own)))
     assert torch.equal(clf(batch.images).argmax(1), batch.labels)

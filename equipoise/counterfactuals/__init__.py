@@ -3,7 +3,7 @@
 from equipoise.counterfactuals.added import Added
 from equipoise.counterfactuals.collection import SPLITS, CounterfactualSet, Rows
 from equipoise.counterfactuals.exact import Exact, merge
-from equipoise.counterfactuals.making import make_set
+from equipoise.counterfactuals.making import check_fit, make_set
 from equipoise.counterfactuals.method import Method, Noise
 from equipoise.counterfactuals.metropolis import Metropolis
 from equipoise.counterfactuals.neighbourhoods import (
@@ -20,6 +20,7 @@ from equipoise.counterfactuals.quality import (
     frechet_distance,
     high_frequencies,
     measure_quality,
+    nearest_distances,
 )
 from equipoise.counterfactuals.reverse import Reverse
 from equipoise.counterfactuals.sampler import Sampler
@@ -43,6 +44,7 @@ __all__ = [
     "posterior",
     "Posterior",
     "make_set",
+    "check_fit",
     "CounterfactualSet",
     "SPLITS",
     "Rows",
@@ -52,5 +54,6 @@ __all__ = [
     "measure_quality",
     "Finding",
     "frechet_distance",
+    "nearest_distances",
     "high_frequencies",
 ]

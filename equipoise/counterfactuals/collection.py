@@ -32,6 +32,7 @@ __all__ = ["FORMAT", "SPLITS", "CounterfactualSet", "Rows", "checksum"]
 
 FORMAT = 1
 SPLITS = ("test", "same", "noise")
+_EVERY = {"status", "identity", "data", "classes", "shape", "settings", "made_by", "shards"}
 
 
 def checksum(path: Path) -> str:
@@ -76,6 +77,12 @@ class CounterfactualSet:
                 f"Cannot open the counterfactuals {str(folder)!r}: their format is {found!r}, this version of "
                 f"equipoise reads {FORMAT}."
             )
+        lacking = _EVERY - self.record.keys()
+        if lacking:
+            raise EquipoiseError(
+                f"Cannot open the counterfactuals {str(folder)!r}: their set.json lacks {', '.join(sorted(lacking))}. "
+                "Make them again."
+            )
 
     def __repr__(self) -> str:
         return f"CounterfactualSet({str(self.folder)!r}, {self.record['status']})"
@@ -90,8 +97,19 @@ class CounterfactualSet:
         return tuple(self.record["classes"])
 
     def files(self, split: str) -> list[Path]:
-        """The finished shards of a split."""
-        return [self.folder / shard[split]["file"] for shard in self.record["shards"].values()]
+        """The finished shards of a split.
+
+        Raises:
+            EquipoiseError: when one of them is gone.
+        """
+        files = [self.folder / shard[split]["file"] for shard in self.record["shards"].values()]
+        for file in files:
+            if not file.is_file():
+                raise EquipoiseError(
+                    f"Cannot read the counterfactuals {str(self.folder)!r}: {file.name} is gone. Repeat the command "
+                    "that made them."
+                )
+        return files
 
     def verify(self) -> list[str]:
         """Names of the files whose content is not what was written; none when all is well."""
@@ -141,4 +159,4 @@ class CounterfactualSet:
     def quality(self) -> list[dict[str, Any]] | None:
         """What `quality` found, if it was asked."""
         path = self.folder / "quality.json"
-        return read_json(path) if path.is_file() else None
+        return read_json(path)["findings"] if path.is_file() else None

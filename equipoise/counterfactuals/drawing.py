@@ -19,7 +19,7 @@ from equipoise.classifiers import Classifier
 from equipoise.counterfactuals.oracle import Opinion, ask
 from equipoise.counterfactuals.sampler import Sampler
 from equipoise.images import Batch, encode_png
-from equipoise.streams import stream
+from equipoise.streams import content_ids, stream
 
 __all__ = ["TYPES", "VISIBLE", "Drawing"]
 
@@ -33,6 +33,7 @@ TYPES = {
     "group": "VARCHAR",
     "source_id": "VARCHAR",
     "source_label": "INTEGER",
+    "source_digest": "VARCHAR",
     "target": "INTEGER",
     "number": "INTEGER",
     "seed": "BIGINT",
@@ -57,6 +58,7 @@ class _Made:
         images: 8-bit, in [0, 1], with shape (N, C, H, W).
         originals: the same of the images they were made from.
         ids: of the originals.
+        digests: of the originals' pixels, so that another image of the same name is told apart.
         source: labels of the originals, with shape (N,).
         target: the class each was made for, or stands beside.
         label: the class each should be read as.
@@ -68,6 +70,7 @@ class _Made:
     images: Tensor
     originals: Tensor
     ids: list[str]
+    digests: list[str]
     source: Tensor
     target: Tensor
     label: Tensor
@@ -82,7 +85,8 @@ class _Made:
         opinion = self.opinion
         if opinion is not None:
             opinion = Opinion(opinion.prediction[rows], opinion.probability[rows])
-        return replace(self, **parts, ids=[self.ids[i] for i in rows.tolist()], opinion=opinion)
+        ids, digests = ([names[i] for i in rows.tolist()] for names in (self.ids, self.digests))
+        return replace(self, **parts, ids=ids, digests=digests, opinion=opinion)
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class Drawing:
         again = torch.arange(len(row)).repeat_interleave(repeat)
         draw = number[again] * repeat + torch.arange(len(again)) % repeat
         ids = [originals.ids[i] for i in row[again].tolist()]
-        images = originals.images[row[again]]
+        images, digests = originals.images[row[again]], list(content_ids(originals.images))
         parts = [
             self.sampler(
                 images[part].to(device),
@@ -139,6 +143,7 @@ class Drawing:
             images=_rounded(torch.cat(parts)) if parts else images,
             originals=_rounded(images),
             ids=ids,
+            digests=[digests[i] for i in row[again].tolist()],
             source=originals.labels[row[again]],
             target=target[again],
             label=target[again],
@@ -245,6 +250,7 @@ class Drawing:
             "group": np.array(own, dtype=object),
             "source_id": np.array(made.ids, dtype=object),
             "source_label": made.source.numpy(),
+            "source_digest": np.array(made.digests, dtype=object),
             "target": made.target.numpy(),
             "number": made.number.numpy(),
             "seed": np.full(len(names), self.seed),

@@ -19,13 +19,13 @@ from equipoise.counterfactuals.drawing import TYPES, VISIBLE, Drawing
 from equipoise.counterfactuals.sampler import Sampler
 from equipoise.devices import choose_device
 from equipoise.errors import EquipoiseError
-from equipoise.files import read_json, write_atomically, write_json
+from equipoise.files import write_atomically, write_json
 from equipoise.images import Images
 from equipoise.progress import Progress
 from equipoise.store import write_shard
 from equipoise.streams import digest
 
-__all__ = ["make_set"]
+__all__ = ["check_fit", "make_set"]
 
 ROWS = 1024
 """Counterfactuals in a shard, about."""
@@ -81,7 +81,7 @@ def make_set(
         raise EquipoiseError(
             "Cannot choose the best draw by confidence without an oracle: give one, or choose by proximity."
         )
-    _check_fit(images, sampler)
+    check_fit(images, sampler)
     drawing = Drawing(
         sampler=sampler,
         oracles=tuple(oracles),
@@ -133,7 +133,7 @@ def make_set(
     return CounterfactualSet(folder)
 
 
-def _check_fit(images: Images, sampler: Sampler) -> None:
+def check_fit(images: Images, sampler: Sampler) -> None:
     """Refuses images that the denoiser was not made for."""
     denoiser = sampler.denoiser
     if images.shape != denoiser.shape:
@@ -171,7 +171,7 @@ def _record(images: Images, drawing: Drawing) -> dict[str, Any]:
     }
     made_by = {
         "denoiser": denoiser.fingerprint(),
-        "oracles": {oracle.name: oracle.fingerprint() for oracle in drawing.oracles},
+        "oracles": [[oracle.name, oracle.fingerprint()] for oracle in drawing.oracles],
     }
     content = images.fingerprint(range(len(images)))
     return {
@@ -209,16 +209,19 @@ def _earlier(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
             f"Cannot make counterfactuals in {folder}: it is a file. Choose another --out."
         )
     if not (folder / "set.json").exists():
-        strangers = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        if strangers - {"data"}:
+        found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        # What a kill leaves of the first write is no stranger.
+        strangers = {name for name in found - {"data"} if not name.startswith(".set.json.")}
+        if strangers:
             raise EquipoiseError(
-                f"Cannot make counterfactuals in {folder}: it holds other files, such as "
-                f"{min(strangers - {'data'})!r}. Choose an empty or new folder with --out."
+                f"Cannot make counterfactuals in {folder}: it holds other files, such as {min(strangers)!r}. Choose an "
+                "empty or new folder with --out."
             )
         return {}
-    before = read_json(folder / "set.json")
-    if before.get("identity") != record["identity"]:
-        earlier = before.get("settings", {})
+    earlier_set = CounterfactualSet(folder)
+    before = earlier_set.record
+    if before["identity"] != record["identity"]:
+        earlier = before["settings"]
         changed = [
             f"{key} is {earlier.get(key)!r} there and {value!r} now"
             for key, value in record["settings"].items()
@@ -229,7 +232,7 @@ def _earlier(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
             f"Cannot make counterfactuals in {folder}: it holds another set ({what}). Choose another --out, or delete "
             "that folder."
         )
-    damaged = set(CounterfactualSet(folder).verify())
+    damaged = set(earlier_set.verify())
     return {
         n: shard
         for n, shard in before["shards"].items()

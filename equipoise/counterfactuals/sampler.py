@@ -82,15 +82,20 @@ class Sampler:
                 f"The method {kind.name!r} cannot sample the neighbourhood {self.neighbourhood}. Use "
                 f"{' or '.join(able)}."
             )
-        if self.steps < 2:
+        if not isinstance(self.steps, int) or self.steps < 2:
             raise EquipoiseError(f"A sampler needs at least 2 steps, not {self.steps}.")
-        if self.churn < 0 or (self.churn and not kind.churns):
+        if not 0 <= self.churn < math.inf or (self.churn and not kind.churns):
             raise EquipoiseError(
                 f"The method {kind.name!r} cannot use churn={self.churn:g}. Leave it at 0."
             )
         if not math.isfinite(self.guidance) or self.guidance < 0:
             raise EquipoiseError(
                 f"A sampler needs a guidance of 0 or more, not {self.guidance}; 1 is none."
+            )
+        low, high = self.acting
+        if not 0 <= low < high:
+            raise EquipoiseError(
+                f"Guidance cannot act between the noise levels {low:g} and {high:g}: give a lower and a higher one."
             )
         if self.guidance != 1 and not self.denoiser.unconditional:
             raise EquipoiseError(
@@ -143,7 +148,7 @@ class Sampler:
             EquipoiseError: for images outside [0, 1] or of another shape than the denoiser's, targets that it does not
                 know.
         """
-        x0 = to_network_units(check_range(images, "Making counterfactuals"))
+        x0 = to_network_units(check_range(images.float(), "Making counterfactuals"))
         return from_network_units(self.draw(x0, targets, seed=seed, ids=ids, draws=draws))
 
     @torch.no_grad()
@@ -162,6 +167,11 @@ class Sampler:
                 f"Cannot make counterfactuals of images of shape {tuple(x0.shape[1:])} with a denoiser for "
                 f"{self.denoiser.shape}. Resize the images (?size={self.denoiser.shape[1]})."
             )
+        targets = torch.as_tensor(targets)
+        if targets.is_floating_point() or (len(targets) and int(targets.min()) < 0):
+            raise EquipoiseError(
+                "Cannot make counterfactuals for these targets: give the denoiser's classes, whole numbers from 0."
+            )
         if len(targets) != len(x0):
             raise EquipoiseError(
                 f"Cannot make counterfactuals of {len(x0)} images for {len(targets)} targets."
@@ -174,7 +184,7 @@ class Sampler:
             stream(seed, name, number, "counterfactual")
             for name, number in zip(names, numbers, strict=True)
         ]
-        denoise = guide(self.denoiser, targets.to(x0.device), self.guidance, self.acting)
+        denoise = guide(self.denoiser, targets.long().to(x0.device), self.guidance, self.acting)
         method = self.kind(self.steps, self.churn)
         return method.draw(denoise, self.neighbourhood, x0, _noise(streams, x0))
 

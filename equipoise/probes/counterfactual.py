@@ -31,6 +31,7 @@ from equipoise.counterfactuals import SPLITS, CounterfactualSet, Rows
 from equipoise.errors import EquipoiseError
 from equipoise.images import Batch, encode_png
 from equipoise.probes.probe import Answers, Columns, Metric, Probe
+from equipoise.streams import content_ids
 
 __all__ = ["POINTS", "Counterfactual"]
 
@@ -43,6 +44,9 @@ CHUNK = 256
 _NUMBERS = (
     "accuracy",
     "accepted_accuracy",
+    "accepted_invariance",
+    "accepted_kept",
+    "accepted_response",
     "invariance",
     "kept",
     "response",
@@ -54,6 +58,7 @@ _NUMBERS = (
     "noise_response",
     "proximity",
     "proximity_min",
+    "proximity_min_linf",
     "accepted_proximity",
     "same_distance",
     "changed",
@@ -99,7 +104,7 @@ class Counterfactual(Probe):
         }
         return {
             **{key: record[key] for key in kept},
-            "oracles": list(record["made_by"]["oracles"]),
+            "oracles": [name for name, _ in record["made_by"]["oracles"]],
             "counts": counts,
             "quality": self.made.quality,
         }
@@ -108,6 +113,7 @@ class Counterfactual(Probe):
     def made(self) -> CounterfactualSet:
         """The set."""
         made = CounterfactualSet(self.folder)
+        made.files("test")
         if made.record["status"] != "complete":
             raise EquipoiseError(
                 f"Cannot probe with the counterfactuals {self.folder!r}: they are unfinished. Repeat the command that "
@@ -125,6 +131,7 @@ class Counterfactual(Probe):
                 f"Cannot probe images of shape {tuple(batch.images.shape[1:])} with the counterfactuals "
                 f"{self.folder!r}, whose shape is {tuple(found['test'].images.shape[1:])}. Make them of these images."
             )
+        self._check_originals(batch, found["same"])
         rows = [
             _Image(
                 batch.images[i],
@@ -142,6 +149,22 @@ class Counterfactual(Probe):
                 values if kind.endswith("]") or kind == "BLOB" else values.astype(float)
             )
         return Answers(columns)
+
+    def _check_originals(self, batch: Batch, same: Rows) -> None:
+        """Refuses counterfactuals of other images that happen to have the same names."""
+        pixels = dict(zip(batch.ids, content_ids(batch.images), strict=True))
+        labels = dict(zip(batch.ids, batch.labels.tolist(), strict=True))
+        for name, label, made_of in zip(
+            same.columns["source_id"],
+            same.columns["source_label"],
+            same.columns["source_digest"],
+            strict=True,
+        ):
+            if pixels[name] != made_of or labels[name] != label:
+                raise EquipoiseError(
+                    f"Cannot probe with the counterfactuals {self.folder!r}: their {name!r} is another image, or has "
+                    "another label, than that of the audit. Make them of the images that are audited."
+                )
 
     def metrics(self, columns: Columns) -> list[Metric]:
         def known(name: str) -> NDArray:
@@ -235,15 +258,17 @@ class _Image:
         length = (changed - start).flatten(1).norm(dim=1).clamp(min=1e-12)
         noise_length = (noise.images.to(device) - start).flatten(1).norm(dim=1).clamp(min=1e-12)
         beside = torch.from_numpy(noise.columns["target"].astype(np.int64)).to(device)
+        response = (_margin(there, target, y) - _margin(here, target, y)) / length
         answer |= {
             "accepted": int(accepted.sum()),
             "accuracy": right.mean().item(),
             "accepted_accuracy": right[accepted].mean().item(),
+            "accepted_invariance": (read == y)[accepted].float().mean().item(),
+            "accepted_kept": (read == before)[accepted].float().mean().item(),
+            "accepted_response": response[accepted].mean().item(),
             "invariance": (read == y).float().mean().item(),
             "kept": (read == before).float().mean().item(),
-            "response": ((_margin(there, target, y) - _margin(here, target, y)) / length)
-            .mean()
-            .item(),
+            "response": response.mean().item(),
             "alignment": self._alignment(classifier, changed[first] - start, target[first]),
             "same_accuracy": (own.argmax(1) == y).float().mean().item(),
             "same_kept": (own.argmax(1) == before).float().mean().item(),
@@ -256,6 +281,7 @@ class _Image:
             .item(),
             "proximity": length.mean().item(),
             "proximity_min": length.min().item(),
+            "proximity_min_linf": float(other.columns["linf"].min()),
             "accepted_proximity": length[accepted].mean().item(),
             "changed": float(other.columns["changed"].mean()),
             "same_distance": float(same.columns["l2"].mean()) if len(same) else float("nan"),
@@ -280,12 +306,14 @@ class _Image:
 
     def _alignment(self, classifier: Classifier, step: Tensor, target: Tensor) -> float:
         """Mean cosine between the gradient of m_c at x0 and the way to the counterfactual."""
-        x = self.image[None].expand_as(step).clone().requires_grad_()
-        with torch.enable_grad():
-            total = _margin(classifier.logits(x), target, self.label).sum()
-            (gradient,) = torch.autograd.grad(total, x)
-        cosine = torch.cosine_similarity(gradient.flatten(1), step.flatten(1), dim=1)
-        return cosine.mean().item()
+        cosines = []
+        for part, to in zip(step.split(CHUNK), target.split(CHUNK), strict=True):
+            x = self.image[None].expand_as(part).clone().requires_grad_()
+            with torch.enable_grad():
+                total = _margin(classifier.logits(x), to, self.label).sum()
+                (gradient,) = torch.autograd.grad(total, x)
+            cosines.append(torch.cosine_similarity(gradient.flatten(1), part.flatten(1), dim=1))
+        return torch.cat(cosines).mean().item()
 
     def _strip(self, other: Rows, same: Rows) -> tuple[bytes, list[int]]:
         """The first counterfactual of each class side by side, by class, the original's own among them."""

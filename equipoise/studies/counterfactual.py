@@ -14,7 +14,9 @@ The paper's images, networks and numbers are not what is used here: this is a co
 guidance for each data set are our choice.
 """
 
+import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -26,13 +28,16 @@ from equipoise.counterfactuals import (
     CounterfactualSet,
     DiffusionClassifier,
     Sampler,
+    check_fit,
     make_set,
     measure_quality,
+    nearest_distances,
     parse_neighbourhood,
 )
 from equipoise.devices import choose_device
 from equipoise.diffusion import Denoiser, load_denoiser
-from equipoise.images import Arrays, Images, load_images
+from equipoise.errors import EquipoiseError
+from equipoise.images import Arrays, Images, Subset, load_images
 from equipoise.norms import L2, parse_threat
 from equipoise.report import report
 from equipoise.streams import stream
@@ -41,6 +46,7 @@ from equipoise.training import (
     DenoiserRecipe,
     Recipe,
     fit_denoiser,
+    shuffled_rows,
     suited_recipe,
     train_ladder,
 )
@@ -52,11 +58,12 @@ DIGITS = Recipe(net="mlp", epochs=100, rate=4e-3)
 """The recipe of the embedded digits' classifiers."""
 
 ORACLE_SEEDS = (101, 102, 103)
-KNOWN = 20_000
-"""Training images among which the nearest ones are looked for, a random sample, when there are more."""
+OWN_RADIUS = 1.25
+"""How far the most robust classifier may change an image into one that it takes for another class: a share of the L2
+distance at which real images of other classes begin, on average."""
 
-OWN_RADIUS = 3.0
-"""How far, in L2, the most robust classifier may change an image into one that it takes for another class."""
+FEWEST_OWN = 20
+"""Fewer images of its own than these say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +102,23 @@ class Settings:
     seed: int = 0
     device: str = "auto"
 
+    def check(self, train: Images, denoiser: Denoiser | None) -> None:
+        """Refuses what would fail only after hours of training.
+
+        Raises:
+            EquipoiseError: for radii that do not rise from 0, a width that cannot be read, a denoiser for other images.
+        """
+        radii = [parse_threat(f"{self.norm}:{radius}").radius for radius in self.radii]
+        rising = all(a < b for a, b in pairwise(radii))
+        if len(radii) < 2 or radii[0] != 0 or not rising:
+            raise EquipoiseError(
+                f"The study needs at least two radii that rise from 0, not {' '.join(self.radii)}."
+            )
+        scale = 1.0 if denoiser is None else denoiser.scale
+        neighbourhood = parse_neighbourhood(f"gaussian:{self.width}", scale)
+        if denoiser is not None:
+            check_fit(train, Sampler(denoiser, neighbourhood, guidance=self.guidance))
+
 
 def counterfactual(
     out: Path = Path("runs/counterfactual"), settings: Settings | None = None
@@ -108,6 +132,8 @@ def counterfactual(
     train = load_images(asked.data, "train")
     accelerator = "cpu" if asked.device == "cpu" else asked.device.partition(":")[0]
     threats = [parse_threat(f"{asked.norm}:{radius}") for radius in asked.radii]
+    given = load_denoiser(asked.denoiser) if asked.denoiser else None
+    asked.check(train, given)
     rungs = train_ladder(
         train,
         threats,
@@ -117,17 +143,10 @@ def counterfactual(
         accelerator=accelerator,
     )
     oracles = train_oracles(train, asked.recipe, out / "oracles", accelerator)
-    denoiser = (
-        load_denoiser(asked.denoiser)
-        if asked.denoiser
-        else fit_denoiser(
-            train,
-            denoiser_recipe(train, asked),
-            out / "denoiser",
-            accelerator=accelerator,
-        )
+    denoiser = given or fit_denoiser(
+        train, denoiser_recipe(train, asked), out / "denoiser", accelerator=accelerator
     )
-    images = train.subset(asked.originals, asked.seed)
+    images = fitted(train, asked.recipe).subset(asked.originals, asked.seed)
     making = _Making(asked, denoiser, oracles, train, out / "counterfactuals")
     sets = {
         "exact": making.arm("exact", images, f"gaussian:{asked.width}"),
@@ -146,25 +165,35 @@ def counterfactual(
     run = audit(
         rungs, images, ["standard", attack, *probes.values()], out / "audit", **settings_of_audit
     )
-    own = own_images(rungs[-1], images, asked)
-    made = making.arm("own", own, f"gaussian:{asked.width}")
-    probe = f"counterfactual:{made.folder}"
-    own_run = audit(
-        [rungs[0], rungs[-1]], own, ["standard", probe], out / "own-audit", **settings_of_audit
-    )
+    known = confounders(train, images)
+    own = own_images(rungs[-1], images, OWN_RADIUS * float(known.typical.mean()), asked)
+    own_audit = None
+    if len(own) >= FEWEST_OWN:
+        made = making.arm("own", own, f"gaussian:{asked.width}")
+        probe = f"counterfactual:{made.folder}"
+        asked_of = [rungs[0], rungs[-1]]
+        own_run = audit(asked_of, own, ["standard", probe], out / "own-audit", **settings_of_audit)
+        own_audit = (own_run, probe)
     names = [rung.name for rung in rungs]
     evidence = Evidence(
         run,
         names,
         [threat.radius for threat in threats],
         probes,
-        confounders(train, images),
-        (own_run, probe),
+        known,
+        own_audit,
+        asked.norm,
     )
     write_claims(run.folder, "counterfactual", weigh(evidence))
     page = out / "report.html"
     report(run, page)
     return run, page
+
+
+def fitted(train: Images, recipe: Recipe) -> Images:
+    """The images that classifiers of `recipe` are fitted on: without those held out for choosing a checkpoint."""
+    rows = shuffled_rows(train, recipe.limit, recipe.seed)
+    return Subset(train, sorted(rows[math.ceil(recipe.held_out * len(rows)) :]))
 
 
 def denoiser_recipe(train: Images, asked: Settings) -> DenoiserRecipe:
@@ -222,19 +251,15 @@ class _Making:
             seed=asked.seed,
             device=asked.device,
         )
-        if made.quality is None:
-            classify = DiffusionClassifier(self.denoiser)
-            measure_quality(made, images, self.train, classify=classify)
+        classify = DiffusionClassifier(self.denoiser)
+        measure_quality(made, images, self.train, classify=classify)
         return made
 
 
 def confounders(train: Images, images: Images) -> Confounders:
     """Of each image: its class, its contrast, and how near the nearest training images of other classes are."""
-    known, mine = (part.batch(range(len(part))) for part in (train.subset(KNOWN), images))
-    distance = torch.cdist(mine.images.flatten(1), known.images.flatten(1))
-    nearest = torch.stack(
-        [distance[:, known.labels == c].amin(1) for c in range(len(images.classes))], dim=1
-    )
+    mine = images.batch(range(len(images)))
+    nearest = nearest_distances(mine.images, train)
     other = torch.arange(len(images.classes)) != mine.labels[:, None]
     return Confounders(
         mine.labels.numpy(),
@@ -244,7 +269,7 @@ def confounders(train: Images, images: Images) -> Confounders:
     )
 
 
-def own_images(classifier: Classifier, images: Images, asked: Settings) -> Images:
+def own_images(classifier: Classifier, images: Images, radius: float, asked: Settings) -> Images:
     """Images that a classifier made: originals changed within an L2 ball into what it takes for another class.
 
     Each is pushed for 60 steps towards a random other class; those that the classifier then reads so are kept, with
@@ -261,7 +286,7 @@ def own_images(classifier: Classifier, images: Images, asked: Settings) -> Image
         ]
     )
     wanted = ((batch.labels + shift) % count).to(device)
-    made = climb(classifier, start, wanted, L2(OWN_RADIUS)).cpu()
+    made = climb(classifier, start, wanted, L2(radius)).cpu()
     with torch.no_grad():
         reached = (classifier(made.to(device)).argmax(1) == wanted).cpu()
     return Arrays(

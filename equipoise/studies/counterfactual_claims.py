@@ -9,8 +9,8 @@ true class; eps the radius that a rung was trained for.
     H3  robust classifiers read counterfactuals poorly, worse with eps, while the standard one reads them
     H4  answers become invariant along the way to a counterfactual as eps grows
     H5  counterfactual changes are small and real, and yet in directions that robust classifiers ignore
-    H6  the share of images with a counterfactual within eps predicts the errors on clean training images
-    F1  a falsifier: what the distance to same-class counterfactuals explains is sampling, not class
+    H6  images with a counterfactual within eps are those that the classifier gets wrong
+    F1  a falsifier: H1 with everything else that could explain it held fixed, and with what sampling itself does
     F2  a falsifier: what the published sampler shows and the exact one does not is its collapse
     N1  the Laplace neighbourhood changes fewer pixels than the Gaussian one (ours)
     R1  a robust classifier ignores counterfactuals of images that it made itself, too (ours)
@@ -32,6 +32,9 @@ from equipoise.audit.association import (
     spearman,
     spearman_gap,
 )
+
+FEWEST = 10
+"""Images on either side below which a difference of shares is not formed."""
 
 __all__ = ["Confounders", "Evidence", "weigh"]
 
@@ -64,6 +67,7 @@ class Evidence:
         probes: specs of the counterfactual probes by arm: "exact", "laplace", "published".
         confounders: in the order of the run's images.
         own: the audit of the images that the most robust rung made itself, and its probe.
+        norm: in which the rungs were trained.
     """
 
     run: Run
@@ -72,6 +76,7 @@ class Evidence:
     probes: Mapping[str, str]
     confounders: Confounders
     own: tuple[Run, str] | None
+    norm: str = "l2"
 
     def of(self, arm: str, rung: str) -> dict[str, NDArray]:
         """The columns of an arm's probe, images without counterfactuals as NaN."""
@@ -94,10 +99,13 @@ def weigh(evidence: Evidence) -> list[Claim]:
     claims.append(_standard_reads(evidence))
     for rung, _ in robust:
         claims.append(_reads_worse(evidence, rung))
+    if len(robust) > 1:
+        claims.append(_trend(evidence))
     for rung, _ in robust:
         claims += _invariance(evidence, rung)
     claims += _real_and_ignored(evidence)
-    claims.append(_predicts_errors(evidence))
+    for rung, radius in robust:
+        claims.append(_predicts_errors(evidence, rung, radius))
     claims += _falsifiers(evidence)
     if "laplace" in evidence.probes:
         claims.append(_sparser(evidence))
@@ -108,16 +116,11 @@ def weigh(evidence: Evidence) -> list[Claim]:
 
 def _closeness(evidence: Evidence, rung: str) -> list[Claim]:
     mine, first = evidence.of("exact", rung), evidence.of("exact", evidence.rungs[0])
-    other = evidence.confounders
     has = ~np.isnan(mine["proximity"])
     d, p, p0 = mine["proximity"][has], mine["confidence"][has], first["confidence"][has]
-    held = [one_hot(other.label[has]), other.contrast[has], p0, other.nearest[has]]
-    partial = spearman(d, p, controls=held)
+    near = ~np.isnan(mine["accepted_proximity"])
+    accepted = spearman(mine["accepted_proximity"][near], mine["confidence"][near])
     same = spearman(mine["same_distance"][has], p)
-    control = (
-        f"With class, contrast, the standard classifier's confidence and the distance to the nearest image of another "
-        f"class held fixed: {_said(partial)}. The distance to same-class counterfactuals gives {_said(same)}."
-    )
     return [
         judge(
             "H1",
@@ -125,7 +128,8 @@ def _closeness(evidence: Evidence, rung: str) -> list[Claim]:
             "rank correlation of proximity and confidence in the true class",
             spearman(d, p),
             classifier=rung,
-            control=control,
+            control=f"With accepted counterfactuals alone: {_said(accepted)}. The distance to same-class "
+            f"counterfactuals gives {_said(same)}. See F1 for what is left with confounders held fixed.",
         ),
         judge(
             "H1",
@@ -171,7 +175,8 @@ def _standard_reads(evidence: Evidence) -> Claim:
         difference(accuracy, np.zeros_like(accuracy)),
         bound=0.5,
         classifier=evidence.rungs[0],
-        control=f"On those that the oracles accept: {_share(accepted)}.",
+        control=f"On those that the oracles accept: {_share(accepted)}; the oracles were trained like this classifier, "
+        "so that they agree with it more than others would.",
         source="recalled",
     )
 
@@ -204,6 +209,13 @@ def _invariance(evidence: Evidence, rung: str) -> list[Claim]:
     kept = difference(mine["kept"][has], first["kept"][has])
     noise = difference(mine["noise_kept"][has], first["noise_kept"][has])
     aligned = difference(mine["alignment"][has], first["alignment"][has])
+    accepted = ~np.isnan(mine["accepted_kept"])
+    sure = difference(mine["accepted_kept"][accepted], first["accepted_kept"][accepted])
+
+    def ratio(columns: dict[str, NDArray], rows: NDArray) -> float:
+        response, noise = columns["response"][has][rows], columns["noise_response"][has][rows]
+        return float(response.mean() / noise.mean())
+
     return [
         judge(
             "H4",
@@ -211,17 +223,18 @@ def _invariance(evidence: Evidence, rung: str) -> list[Claim]:
             "share of unchanged answers minus the standard classifier's",
             kept,
             classifier=rung,
-            control=f"On noise of the same length: {_said(noise)}.",
+            control=f"On accepted ones: {_said(sure)}. On noise of the same length: {_said(noise)}.",
         ),
         judge(
             "H4",
-            "Its logits move less for the same distance towards a counterfactual.",
-            "standard classifier's change of margin per unit L2 minus this classifier's",
-            difference(first["response"][has], mine["response"][has]),
+            "Its logits follow counterfactuals less, compared with how they follow noise.",
+            "standard classifier's ratio of margin changes, counterfactual to noise, minus this classifier's",
+            bootstrap(lambda rows: ratio(first, rows) - ratio(mine, rows), int(has.sum())),
             classifier=rung,
             control=(
-                "Scales of logits differ between classifiers. The cosine between input gradient and counterfactual "
-                f"direction changes by {_said(aligned)}."
+                f"Change of margin per unit of L2: {mine['response'][has].mean():.2f}, of the standard classifier "
+                f"{first['response'][has].mean():.2f}; but logits have other scales. The cosine between input gradient "
+                f"and counterfactual direction changes by {_said(aligned)}."
             ),
         ),
     ]
@@ -232,6 +245,8 @@ def _real_and_ignored(evidence: Evidence) -> list[Claim]:
     mine, standard = evidence.of("exact", top), evidence.of("exact", first)
     has = ~np.isnan(mine["proximity"])
     accepted = mine["accepted"][has] / mine["counterfactuals"][has]
+    near = ~np.isnan(mine["accepted_proximity"])
+    near_proximity = mine["accepted_proximity"][near]
     right = evidence.right(top)[has]
     return [
         judge(
@@ -239,8 +254,9 @@ def _real_and_ignored(evidence: Evidence) -> list[Claim]:
             "Counterfactuals are nearer than the nearest real image of their class.",
             "distance to that image, on average over the classes, minus proximity",
             difference(evidence.confounders.typical[has], mine["proximity"][has]),
-            control=f"The nearest real image of any other class lies at {evidence.confounders.nearest[has].mean():.2f} "
-            f"on average, the nearest counterfactual at {mine['proximity_min'][has].mean():.2f}.",
+            control=f"Accepted ones alone: {_said(difference(evidence.confounders.typical[near], near_proximity))}. "
+            f"The nearest real image of any other class lies at {evidence.confounders.nearest[has].mean():.2f} on "
+            f"average, the nearest counterfactual at {mine['proximity_min'][has].mean():.2f}.",
             source="ours",
         ),
         judge(
@@ -279,30 +295,63 @@ def _real_and_ignored(evidence: Evidence) -> list[Claim]:
     ]
 
 
-def _predicts_errors(evidence: Evidence) -> Claim:
-    least = evidence.of("exact", evidence.rungs[0])["proximity_min"]
+def _predicts_errors(evidence: Evidence, rung: str, radius: float) -> Claim:
+    """The paper's mechanism image by image: the curves over rungs both grow with the radius, whatever the images."""
+    mine = evidence.of("exact", rung)
+    least = mine["proximity_min_linf" if evidence.norm == "linf" else "proximity_min"]
     has = ~np.isnan(least)
-    within = np.stack([least[has] <= radius for radius in evidence.radii])
-    wrong = np.stack([1 - evidence.right(rung)[has] for rung in evidence.rungs])
+    within, wrong = least[has] <= radius, 1 - evidence.right(rung)[has]
 
-    def correlation(rows: NDArray) -> float:
-        share, error = within[:, rows].mean(1), wrong[:, rows].mean(1)
-        if share.std() == 0 or error.std() == 0:
-            return float("nan")
-        return float(np.corrcoef(share, error)[0, 1])
+    def gap(rows: NDArray) -> float:
+        near, error = within[rows], wrong[rows]
+        if near.all() or not near.any():
+            return math.nan
+        return float(error[near].mean() - error[~near].mean())
 
-    listed = "; ".join(
-        f"{rung}: {_share(share)} within, {_share(error)} wrong"
-        for rung, share, error in zip(evidence.rungs, within, wrong, strict=True)
-    )
+    fewest = min(int(within.sum()), int((~within).sum()))
+    nothing = Estimate(math.nan, math.nan, math.nan, int(has.sum()), "none")
     return judge(
         "H6",
-        "The share of training images with a counterfactual within the training radius predicts each classifier's "
-        "errors on them.",
-        f"correlation over the {len(evidence.rungs)} rungs",
-        bootstrap(correlation, int(has.sum())),
-        control=f"{listed}. Both grow with the radius, and rungs are few.",
+        "Training images with a counterfactual within the training radius are the ones that the classifier gets wrong.",
+        "error rate within the radius minus beyond it",
+        bootstrap(gap, int(has.sum())) if fewest >= FEWEST else nothing,
+        classifier=rung,
+        control=f"{_share(within)} have one within the radius, {_share(wrong)} are wrong.",
         source="recalled",
+    )
+
+
+def _trend(evidence: Evidence) -> Claim:
+    """H3's second half: over the robust rungs, accuracy on counterfactuals falls with the radius."""
+    radii = np.asarray(evidence.radii[1:])
+    accuracy = np.stack([evidence.of("exact", rung)["accuracy"] for rung in evidence.rungs[1:]])
+    accuracy = accuracy[:, ~np.isnan(accuracy[0])]
+    centred = radii - radii.mean()
+    slope = centred @ accuracy / (centred**2).sum()
+    return judge(
+        "H3",
+        "The larger the radius, the worse a robust classifier reads counterfactuals.",
+        "fall of accuracy per unit of radius, a line through the robust classifiers",
+        difference(-slope, np.zeros_like(slope)),
+    )
+
+
+def _confounded(evidence: Evidence, rung: str) -> Claim:
+    mine, first = evidence.of("exact", rung), evidence.of("exact", evidence.rungs[0])
+    has, other = ~np.isnan(mine["proximity"]), evidence.confounders
+    d, p = mine["proximity"][has], mine["confidence"][has]
+    held = [one_hot(other.label[has]), other.contrast[has], other.nearest[has]]
+    same = spearman(d, p, controls=[mine["same_distance"][has]])
+    return judge(
+        "F1",
+        "H1 survives with class, contrast, the standard classifier's confidence and the distance to the nearest image "
+        "of another class held fixed.",
+        "partial rank correlation of proximity and confidence",
+        spearman(d, p, controls=[*held, first["confidence"][has]]),
+        classifier=rung,
+        control=f"Without the standard classifier's confidence: {_said(spearman(d, p, controls=held))}. With the "
+        f"distance to same-class counterfactuals alone held fixed: {_said(same)}.",
+        source="ours",
     )
 
 
@@ -310,40 +359,7 @@ def _falsifiers(evidence: Evidence) -> list[Claim]:
     top = evidence.rungs[-1]
     mine = evidence.of("exact", top)
     has = ~np.isnan(mine["proximity"])
-    first = evidence.of("exact", evidence.rungs[0])
-    other = evidence.confounders
-    claims = [
-        judge(
-            "F1",
-            "H1 survives with class, contrast, the standard classifier's confidence and the distance to the nearest "
-            "image of another class held fixed.",
-            "partial rank correlation of proximity and confidence",
-            spearman(
-                mine["proximity"][has],
-                mine["confidence"][has],
-                controls=[
-                    one_hot(other.label[has]),
-                    other.contrast[has],
-                    first["confidence"][has],
-                    other.nearest[has],
-                ],
-            ),
-            classifier=top,
-            source="ours",
-        ),
-        judge(
-            "F1",
-            "H1 survives with the distance to same-class counterfactuals held fixed.",
-            "partial rank correlation of proximity and confidence",
-            spearman(
-                mine["proximity"][has],
-                mine["confidence"][has],
-                controls=[mine["same_distance"][has]],
-            ),
-            classifier=top,
-            source="ours",
-        ),
-    ]
+    claims = [_confounded(evidence, rung) for rung in evidence.rungs[1:]]
     if "published" not in evidence.probes:
         return claims
     theirs = evidence.of("published", top)

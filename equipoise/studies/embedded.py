@@ -54,8 +54,7 @@ def embedded(out: Path = Path("runs/digits")) -> tuple[Run, Path]:
         oracles=train_oracles(train, ORACLE, out / "oracles", "cpu"),
         device="cpu",
     )
-    if made.quality is None:
-        measure_quality(made, originals, train, classify=DiffusionClassifier(denoiser))
+    measure_quality(made, originals, train, classify=DiffusionClassifier(denoiser))
     probes = (*PROBES, f"counterfactual:{made.folder}")
     run = audit(rungs, test, probes, out / "audit", device="cpu")
     page = out / "report.html"

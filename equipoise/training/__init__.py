@@ -2,6 +2,7 @@
 
 from equipoise.training.adversarial import Adversarial
 from equipoise.training.denoising import DenoiserRecipe, fit_denoiser, suited_recipe
+from equipoise.training.engine import shuffled_rows
 from equipoise.training.fitting import fit
 from equipoise.training.ladder import rung_name, train_ladder
 from equipoise.training.objective import Objective
@@ -19,4 +20,5 @@ __all__ = [
     "fit_denoiser",
     "DenoiserRecipe",
     "suited_recipe",
+    "shuffled_rows",
 ]
