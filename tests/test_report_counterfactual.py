@@ -243,22 +243,23 @@ def test_an_unfinished_run_shows_what_is_there(run, tmp_path):
 
 def test_the_story_compares_the_ends_of_the_ladder(reading):
     drawn = reading.counterfactuals[0]
-    before, after = (
-        reading.columns(drawn.spec, name)["accepted_accuracy"] for name in (HOSTILE, "two")
-    )
+    before, after = (reading.columns(drawn.spec, name)["accuracy"] for name in (HOSTILE, "two"))
+    accepted = [
+        np.nanmean(reading.columns(drawn.spec, name)["accepted_accuracy"])
+        for name in (HOSTILE, "two")
+    ]
     known = ~np.isnan(before)
     change = paired_difference(before[known], after[known])
     assert change.shown and change.value < 0
     sentence = tell(reading).sentences[-1]
-    assert sentence.startswith(
-        "On counterfactuals that oracles accept (Gaussian σ 0.5, exact (a))"
-    )
+    assert sentence.startswith("On counterfactuals (Gaussian σ 0.5, exact (a))")
     assert (
         f"falls from {percent(change.before)} at radius 0 to {percent(change.after)}" in sentence
     )
     assert (
         f"paired difference {-100 * change.value:.1f} points over {known.sum()} images" in sentence
     )
+    assert f"that oracles accept: {percent(accepted[0])} and {percent(accepted[1])}." in sentence
 
 
 def test_what_makes_a_set_doubtful_is_said(reading):

@@ -104,29 +104,38 @@ def _followed(reading: Reading, drawn: Drawn) -> str | None:
     rungs = next(iter(reading.ladders.values()), ())
     if not rungs:
         return None
-    checked = bool(drawn.facts["oracles"])
-    column = "accepted_accuracy" if checked else "accuracy"
-    ends = [reading.answers(drawn, j.name, column) for j in (rungs[0], rungs[-1])]
+    ends = [reading.answers(drawn, j.name, "accuracy") for j in (rungs[0], rungs[-1])]
     before, after = paired(*ends)
     if not len(before):
         return None
     change = paired_difference(before, after, seed=reading.record["seed"])
-    which = "that oracles accept" if checked else "that no oracle has checked"
     among = f" ({drawn.title})" if len(reading.counterfactuals) > 1 else ""
     low, high = f"radius {rungs[0].trained}", f"radius {rungs[-1].trained}"
-    where = f"counterfactuals {which}{among}"
+    where = (
+        f"counterfactuals{'' if drawn.facts['oracles'] else ' that no oracle has checked'}{among}"
+    )
+    filtered = _filtered(reading, drawn, rungs[0], rungs[-1])
     if not change.shown:
         return (
             f"On {where}, no difference in accuracy is shown between {low} ({percent(change.before)}) and {high} "
             f"({percent(change.after)}; paired over {count(change.n)} images, 95% interval of the difference "
-            f"{points(change)} points)."
+            f"{points(change)} points).{filtered}"
         )
     down = change.value < 0
     return (
         f"On {where}, accuracy {'falls' if down else 'rises'} from {percent(change.before)} at {low} to "
         f"{percent(change.after)} at {high} (paired difference {100 * abs(change.value):.1f} points over "
-        f"{count(change.n)} images, 95% interval {points(change, flip=down)})."
+        f"{count(change.n)} images, 95% interval {points(change, flip=down)}).{filtered}"
     )
+
+
+def _filtered(reading: Reading, drawn: Drawn, first: Judged, last: Judged) -> str:
+    """The same for the counterfactuals that the oracles accept, where there are any."""
+    ends = [reading.answers(drawn, j.name, "accepted_accuracy") for j in (first, last)]
+    before, after = paired(*ends)
+    if not (drawn.facts["oracles"] and len(before)):
+        return ""
+    return f" Of those that oracles accept: {percent(before.mean())} and {percent(after.mean())}."
 
 
 def _choice(reading: Reading, judged: list[Judged], under: Under) -> Story:
