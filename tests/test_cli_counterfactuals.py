@@ -105,3 +105,13 @@ def test_ctrl_c_keeps_what_was_made(denoiser, tmp_path):
     made = CounterfactualSet(out)
     assert made.record["status"] == "running"
     assert made.verify() == []
+
+
+def test_the_public_names_load_by_themselves():
+    """In a fresh interpreter, where nothing else has imported the rooms."""
+    script = (
+        "import equipoise as eq\n"
+        "for name in eq.__all__: getattr(eq, name)\n"
+        "eq.counterfactuals.Laplace(0.2), eq.diffusion.MixtureDenoiser, eq.load_denoiser"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
