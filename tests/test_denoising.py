@@ -70,7 +70,7 @@ def train_on(toy, folder, labels=None, **changes):
         **{
             "width": 8,
             "attention": (),
-            "steps": 400,
+            "steps": 800,
             "batch": 64,
             "rate": 1e-2,
             "warm_up": 20,
