@@ -547,7 +547,7 @@ def study(
 ) -> None:
     """Reproduce a paper: train, make, measure, test every claim, and write a page.
 
-    counterfactual: arXiv 2404.10588. Without options on the embedded digits, in about ten minutes on two CPU cores.
+    counterfactual: arXiv 2404.10588. Without options on the embedded digits, in a few minutes on two CPU cores.
     Repeating a command goes on where it stopped.
 
     Parameters
