@@ -81,3 +81,25 @@ def test_verdicts_and_their_file(low, high, verdict, tmp_path):
     assert again.id == "H1"
     assert again.value == pytest.approx(value, nan_ok=True)
     assert read_claims(tmp_path / "elsewhere") == ()
+
+
+def test_a_mean_of_shares_that_are_all_one_is_not_certain():
+    """As a share of ones: Clopper and Pearson's bound, (alpha / 2)^(1 / n)."""
+    from equipoise.audit.statistics import estimate
+    from equipoise.probes import Metric
+
+    found = estimate(Metric("same-class accuracy", np.ones(40), "mean"))
+    assert found.value == found.high == 1
+    assert found.low == pytest.approx(0.025 ** (1 / 40))
+    varied = estimate(Metric("accuracy", np.array([1.0] * 39 + [0.5]), "mean"))
+    assert varied.method == "bootstrap"
+    far = estimate(Metric("distance", np.ones(40), "mean", unit="distance"))
+    assert far.low == far.high == 1
+
+
+def test_a_statistic_that_resamples_often_lose_is_refused():
+    from equipoise.audit.association import bootstrap
+
+    marked = np.arange(50) < 2  # absent from about one resample in eight
+    found = bootstrap(lambda rows: 1.0 if marked[rows].any() else math.nan, 50)
+    assert math.isnan(found.value)

@@ -19,6 +19,9 @@ from equipoise.audit.statistics import Estimate
 __all__ = ["auroc", "bootstrap", "difference", "one_hot", "spearman", "spearman_gap"]
 
 RESAMPLES = 1000
+MOST_UNDEFINED = 0.01
+"""Share of the resamples that may leave a statistic undefined."""
+
 FEWEST = 10
 """Images of either kind below which a statistic is refused."""
 
@@ -99,7 +102,8 @@ def bootstrap(statistic: Callable[[NDArray], float], n: int, seed: int = 0) -> E
     rng = np.random.default_rng(seed)
     resampled = [statistic(rng.integers(0, n, n)) for _ in range(RESAMPLES)]
     value = statistic(np.arange(n))
-    if math.isnan(value):
+    # A statistic that many resamples leave undefined has no honest interval.
+    if math.isnan(value) or np.isnan(resampled).mean() > MOST_UNDEFINED:
         return Estimate(math.nan, math.nan, math.nan, n, "none")
     low, high = np.nanquantile(resampled, [0.025, 0.975])
     return Estimate(value, float(low), float(high), n, "bootstrap")

@@ -83,7 +83,9 @@ def estimate(metric: Metric, *, seed: int = 0) -> Estimate:
     n = len(values)
     if n == 0:
         return Estimate(math.nan, math.nan, math.nan, 0, "none")
-    if metric.kind == "share":
+    # Shares that are all 0, or all 1, leave a bootstrap nothing to vary, but not everything certain.
+    constant = metric.unit == "share" and len(set(values.tolist())) == 1 and values[0] in (0, 1)
+    if metric.kind == "share" or (metric.kind == "mean" and constant):
         return _share(int(values.astype(bool).sum()), n)
     reduce = np.mean if metric.kind == "mean" else np.median
     values = values.astype(np.float64)
