@@ -12,8 +12,8 @@ from equipoise.classifiers.classifier import Classifier, wrap
 from equipoise.classifiers.mlp import MLP
 from equipoise.classifiers.residual import ResidualNet
 from equipoise.errors import EquipoiseError, did_you_mean
-from equipoise.files import read_json, write_json
-from equipoise.weights import load_weights, save_weights
+from equipoise.files import write_json
+from equipoise.weights import load_weights, read_description, save_weights
 
 __all__ = ["NETS", "build_net", "load_folder", "save_classifier"]
 
@@ -69,15 +69,8 @@ def load_folder(folder: Path, name: str) -> Classifier:
     Raises:
         EquipoiseError: for a missing or unreadable file, a newer format, or weights that do not fit the network.
     """
-    if not folder.is_dir():
-        raise EquipoiseError(f"Cannot load the classifier {name!r}: there is no folder {folder}.")
-    description = read_json(folder / "classifier.json")
+    description = read_description(folder, "classifier", name, FORMAT)
     try:
-        if description["format"] != FORMAT:
-            raise EquipoiseError(
-                f"Cannot load the classifier {folder}: its format is {description['format']}, this version of "
-                f"equipoise reads {FORMAT}. Upgrade equipoise."
-            )
         settings = dict(description["net"])
         net = build_net(settings.pop("kind"), settings)
         classifier = wrap(

@@ -11,8 +11,8 @@ from pathlib import Path
 from equipoise.diffusion.preconditioned import Preconditioned
 from equipoise.diffusion.unet import UNet
 from equipoise.errors import EquipoiseError
-from equipoise.files import read_json, write_json
-from equipoise.weights import load_weights, save_weights
+from equipoise.files import write_json
+from equipoise.weights import load_weights, read_description, save_weights
 
 __all__ = ["load_folder", "save_denoiser"]
 
@@ -51,15 +51,8 @@ def load_folder(folder: Path, name: str) -> Preconditioned:
     Raises:
         EquipoiseError: for a missing or unreadable file, a newer format, or weights that do not fit the network.
     """
-    if not folder.is_dir():
-        raise EquipoiseError(f"Cannot load the denoiser {name!r}: there is no folder {folder}.")
-    description = read_json(folder / "denoiser.json")
+    description = read_description(folder, "denoiser", name, FORMAT)
     try:
-        if description["format"] != FORMAT:
-            raise EquipoiseError(
-                f"Cannot load the denoiser {folder}: its format is {description['format']}, this version of equipoise "
-                f"reads {FORMAT}. Upgrade equipoise."
-            )
         settings = dict(description["net"])
         kind, scale = settings.pop("kind"), description["scale"]
         if kind != "unet":
