@@ -94,11 +94,7 @@ def _how_good(reading: Reading, drawn: Drawn) -> str:
     sentences = []
     oracles = len(drawn.facts["oracles"])
     if found := drawn.quality(AGREEMENT):
-        eyes = (
-            "An independent oracle reads"
-            if oracles == 1
-            else f"Together, {oracles} independent oracles read"
-        )
+        eyes = "An oracle reads" if oracles == 1 else f"Together, {oracles} oracles read"
         sentences.append(
             f"{eyes} {percent(found['value'])} of them as their class (95% interval "
             f"{span(found['low'], found['high'])})."
