@@ -4,13 +4,32 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from equipoise.errors import EquipoiseError
 
-__all__ = ["read_json", "write_atomically", "write_json"]
+__all__ = ["read_json", "unbroken", "write_atomically", "write_json"]
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Lets a Ctrl-C inside the block take effect at its end: DuckDB makes another exception of one, or loses it."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        before(signal.SIGINT, None)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -22,11 +41,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with unbroken():
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
     except OSError as error:
         raise EquipoiseError(
             f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder, then "

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.errors import EquipoiseError
-from equipoise.files import write_atomically
+from equipoise.files import unbroken, write_atomically
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -96,7 +96,9 @@ def read_shards(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "Duc
 def arrays(relation: "DuckDBPyRelation") -> dict[str, NDArray]:
     """The columns as arrays; a missing number is NaN, and other missing values are None."""
     found = {}
-    for name, values in relation.fetchnumpy().items():
+    with unbroken():
+        fetched = relation.fetchnumpy()
+    for name, values in fetched.items():
         missing, plain = np.ma.getmaskarray(values), np.ma.getdata(values)
         if missing.any():
             numeric = plain.dtype.kind in "fiu"

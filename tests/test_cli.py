@@ -151,7 +151,8 @@ def test_ctrl_c_is_130_and_loses_nothing(rung, tmp_path):
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "run" / "shards").rglob("*.parquet")):
+    # The images and the standard probe are done: the rest is the long attack.
+    while len(list((tmp_path / "run" / "shards").rglob("*.parquet"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -162,6 +163,21 @@ def test_ctrl_c_is_130_and_loses_nothing(rung, tmp_path):
     run = eq.Run(tmp_path / "run")
     assert run.record["status"] == "running"
     assert len(run.images()) > 0
+
+
+def test_ctrl_c_while_a_file_is_written_comes_right_after(tmp_path):
+    from equipoise.files import write_atomically
+
+    def write(path):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        path.write_text("whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file", write)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "whole"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_in_the_middle_of_a_query(monkeypatch, capsys):

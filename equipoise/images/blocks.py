@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 
 from equipoise.errors import EquipoiseError
+from equipoise.files import unbroken
 
 __all__ = ["TABLE", "Blocks", "query"]
 
@@ -39,7 +40,7 @@ def query(files: Sequence[Path], sql: str, *parameters: object) -> list[tuple[An
     settings: dict[str, Any] = {"threads": 1, "autoinstall_known_extensions": False}
     names = [_literal(file) for file in files]
     try:
-        with duckdb.connect(config=settings) as connection:
+        with unbroken(), duckdb.connect(config=settings) as connection:
             return connection.execute(sql, [names, *parameters]).fetchall()
     except duckdb.Error as error:
         reason = str(error).splitlines()[0].rstrip(".")
