@@ -36,7 +36,7 @@ def test_from_a_denoiser_to_an_audit(denoiser, trained, tmp_path, capsys):
     assert "36 counterfactuals of 4 images" in shown
     assert "Frechet" in shown
     made = CounterfactualSet(out)
-    assert made.record["settings"]["method"] == "tilted"
+    assert made.record["settings"]["method"] == "particles"
     scale = eq.load_denoiser(f"local:{denoiser}").scale
     width = float(made.record["settings"]["neighbourhood"].partition(":")[2])
     assert width == pytest.approx(0.2 * scale, rel=1e-4)

@@ -14,15 +14,16 @@ to exact draws the 99.9 % quantile it has between two sets of exact draws.
 import pytest
 import torch
 
-from equipoise.counterfactuals import Gaussian, Sampler, posterior
+from equipoise.counterfactuals import Gaussian, Laplace, Sampler, posterior
 from equipoise.diffusion import MixtureDenoiser
 
 DOUBLE = torch.float64
 N = 4000
 
 
-def problem(d, kind, width):
+def problem(d, kind, neighbourhood):
     """A mixture, x0 and the exact posterior."""
+    width = neighbourhood.sigma
     generator = torch.Generator().manual_seed(d)
     x0 = torch.randn(d, generator=generator, dtype=DOUBLE) / 2
     if d == 1:
@@ -40,14 +41,14 @@ def problem(d, kind, width):
     def mixture(weights):
         return MixtureDenoiser(means, stds, weights, torch.tensor([0, 0, 0, 1]))
 
-    even = posterior(mixture(torch.ones(4)), Gaussian(width), x0, 0).weights[:3]
+    even = posterior(mixture(torch.ones(4)), neighbourhood, x0, 0).weights[:3]
     weights = torch.tensor([0.5, 0.3, 0.2], dtype=DOUBLE) / even
     found = mixture(torch.cat([weights, weights.mean()[None]]))
-    return found, x0, posterior(found, Gaussian(width), x0, 0)
+    return found, x0, posterior(found, neighbourhood, x0, 0)
 
 
-def draw(mixture, x0, width, **settings):
-    sampler = Sampler(mixture, Gaussian(width), **settings)
+def draw(mixture, x0, neighbourhood, **settings):
+    sampler = Sampler(mixture, neighbourhood, **settings)
     targets = torch.zeros(N, dtype=torch.int64)
     return sampler.draw(x0.expand(N, *x0.shape), targets, ids=["x0"] * N, draws=range(N))
 
@@ -83,9 +84,43 @@ def misses(x, exact):
 @pytest.mark.parametrize("kind", ["overlapping", "separated"])
 @pytest.mark.parametrize("d", [1, 2, 8, 64])
 def test_the_default_passes_every_gate(d, kind, width):
-    mixture, x0, exact = problem(d, kind, width)
-    found = misses(draw(mixture, x0, width), exact)
+    mixture, x0, exact = problem(d, kind, Gaussian(width))
+    found = misses(draw(mixture, x0, Gaussian(width)), exact)
     assert max(found.values()) < 1, found
+
+
+def as_likely(d, kind, neighbourhood):
+    """The same components, now as likely in the data as .5, .3 and .2, which distance changes in the posterior."""
+    mixture, x0, _ = problem(d, kind, neighbourhood)
+    weights = torch.tensor([0.5, 0.3, 0.2, 0.3], dtype=DOUBLE)
+    mixture = MixtureDenoiser(mixture.means, mixture.stds, weights, mixture.labels)
+    return mixture, x0, posterior(mixture, neighbourhood, x0, 0)
+
+
+@pytest.mark.parametrize("width", [0.1, 0.3, 0.6])
+@pytest.mark.parametrize(
+    ("d", "kind"),
+    [(1, "overlapping"), (1, "separated"), (2, "overlapping"), (8, "overlapping")],
+)
+def test_the_default_of_laplace_passes_every_gate(d, kind, width):
+    mixture, x0, exact = as_likely(d, kind, Laplace(width))
+    found = misses(draw(mixture, x0, Laplace(width)), exact)
+    assert max(found.values()) < 1, found
+
+
+@pytest.mark.parametrize("width", [0.1, 0.3, 0.6])
+def test_the_default_of_laplace_knows_the_weights_of_separated_modes(width):
+    """Modes of 2 % make the spread too noisy for its gate, even in exact draws."""
+    mixture, x0, exact = as_likely(2, "separated", Laplace(width))
+    found = misses(draw(mixture, x0, Laplace(width)), exact)
+    assert max(found["mean"], found["weights"]) < 1, found
+
+
+def test_where_the_default_of_laplace_fails():
+    """As documented: a mode 18 widths away, which the data have millions of times more often than the others."""
+    mixture, x0, exact = problem(1, "separated", Laplace(0.3))
+    found = misses(draw(mixture, x0, Laplace(0.3)), exact)
+    assert found["weights"] == pytest.approx(6, abs=0.7)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +133,8 @@ def test_the_default_passes_every_gate(d, kind, width):
 )
 def test_added_scores_as_published_fail_every_gate(d, kind, mean, weights):
     """All draws end in practically one point, in one mode."""
-    mixture, x0, exact = problem(d, kind, 0.3)
-    x = draw(mixture, x0, 0.3, method="sum", steps=50)
+    mixture, x0, exact = problem(d, kind, Gaussian(0.3))
+    x = draw(mixture, x0, Gaussian(0.3), method="sum", steps=50)
     found = misses(x, exact)
     assert found["mean"] == pytest.approx(mean, abs=0.02)
     assert found["weights"] == pytest.approx(weights, abs=0.02)
@@ -110,6 +145,6 @@ def test_added_scores_as_published_fail_every_gate(d, kind, mean, weights):
 @pytest.mark.parametrize("d", [2, 8])
 def test_reversed_noising_agrees(d):
     """It shares nothing with the default but the denoiser; on modes far apart it would need many more steps."""
-    mixture, x0, exact = problem(d, "overlapping", 0.3)
-    found = misses(draw(mixture, x0, 0.3, method="reverse", steps=100), exact)
+    mixture, x0, exact = problem(d, "overlapping", Gaussian(0.3))
+    found = misses(draw(mixture, x0, Gaussian(0.3), method="reverse", steps=100), exact)
     assert max(found.values()) < 1, found

@@ -51,5 +51,7 @@ class Metropolis(Method):
         return x
 
     def evaluations(self) -> int:
-        moves = self.steps // 2 * Exact(self.steps).evaluations()
-        return Tilted(self.steps).evaluations() + moves
+        return Tilted(self.steps).evaluations() + self.move_evaluations()
+
+    def move_evaluations(self) -> int:
+        return self.steps // 2 * Exact(self.steps).evaluations()

@@ -27,7 +27,7 @@ from equipoise.streams import content_ids, stream
 __all__ = ["METHODS", "Sampler"]
 
 METHODS: dict[str, type[Method]] = {
-    kind.name: kind for kind in (Exact, Reverse, Tilted, Metropolis, Particles, Added)
+    kind.name: kind for kind in (Exact, Reverse, Particles, Tilted, Metropolis, Added)
 }
 
 
@@ -49,9 +49,9 @@ class Sampler:
             ============  =============  =============================================================
             "exact"       Gaussian       samples pi itself, `steps` + 1 evaluations
             "reverse"     Gaussian       the same by another way, a check
+            "particles"   Laplace        samples pi, up to its number of particles, about 2 `steps`^2
             "tilted"      Laplace        right within modes, approximate between them, about 2 `steps`
             "metropolis"  Laplace        corrects the tilted method within modes, about `steps`^2 / 2
-            "particles"   Laplace        corrects the weights of modes as well, about 2 `steps`^2
             "sum"         either         as published, to compare with, 2 `steps` - 1
             ============  =============  =============================================================
         churn: of the method "sum".
@@ -106,7 +106,9 @@ class Sampler:
     @property
     def kind(self) -> type[Method]:
         """The method that is used."""
-        name = self.method or ("exact" if isinstance(self.neighbourhood, Gaussian) else "tilted")
+        name = self.method or (
+            "exact" if isinstance(self.neighbourhood, Gaussian) else "particles"
+        )
         if name not in METHODS:
             raise EquipoiseError(
                 f"Unknown sampling method {name!r}. {did_you_mean(name, METHODS)}"

@@ -1,4 +1,4 @@
-"""The default for Laplace neighbourhoods: a flow that is bent towards q, and moves that straighten its errors.
+"""The quick way for Laplace neighbourhoods: a flow that is bent towards q, and moves that straighten its errors.
 
 For pi(x) ~ p(x | c) q(x | x0) with q ~ exp(-|y|_1 / b), y = x - x0, no formula gives the denoiser of pi from that of p.
 Two things can be had exactly in one evaluation: a Gaussian factor of q, by a merged view (`merge`: x~, s~, its width w
@@ -50,13 +50,23 @@ class Tilted(Method):
         sigmas = levels(20 * width, width / 100, half)
         x = torch.add(mean, noise(1)[0], alpha=sigmas[0])
         x = multistep(tilt(denoise, neighbourhood, x0, mean), x, sigmas)
+        return self.moves(denoise, neighbourhood, x, x0, noise)
+
+    def moves(
+        self, denoise: Guided, neighbourhood: Laplace, x: Tensor, x0: Tensor, noise: Noise
+    ) -> Tensor:
+        """Brings `x` nearer to a draw of pi within its mode."""
+        half = self.steps // 2
         for i in range(half):
             rho = neighbourhood.b / 2 * 0.2 ** max(0.0, 3 * (i + 1) / half - 2)
             x = split_move(denoise, neighbourhood, x, x0, rho=rho, noise=noise)
         return x
 
     def evaluations(self) -> int:
-        return 1 + (1 + GLANCE) * (self.steps // 2)
+        return 1 + self.steps // 2 + self.move_evaluations()
+
+    def move_evaluations(self) -> int:
+        return GLANCE * (self.steps // 2)
 
 
 def tilt(denoise: Guided, neighbourhood: Laplace, x0: Tensor, mean: Tensor) -> Guided:
