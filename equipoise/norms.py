@@ -114,6 +114,19 @@ class Threat(ABC):
         """
 
     @abstractmethod
+    def nearest(
+        self, images: Tensor, delta: Tensor, radius: Tensor | float | None = None
+    ) -> Tensor:
+        """The allowed image, in the ball around `images` and in [0, 1], nearest to `images + delta` in the Euclidean
+        distance. Projecting first on the ball and then on [0, 1] would give away a part of the radius.
+
+        Arguments:
+            images: in [0, 1], with shape (B, C, H, W).
+            delta: same shape.
+            radius: one for all or one per image with shape (B,); the threat's own when None.
+        """
+
+    @abstractmethod
     def steepest(self, gradient: Tensor) -> Tensor:
         """argmax of <gradient, v> over ||v||_p <= 1, image by image; zero where the gradient is."""
 
@@ -164,6 +177,11 @@ class Linf(Threat):
         bound = _column(radius, delta)
         return torch.minimum(torch.maximum(delta, -bound), bound)
 
+    def nearest(
+        self, images: Tensor, delta: Tensor, radius: Tensor | float | None = None
+    ) -> Tensor:
+        return (images + self.project(delta, radius)).clamp_(0, 1)
+
     def steepest(self, gradient: Tensor) -> Tensor:
         return gradient.sign()
 
@@ -181,6 +199,26 @@ class L2(Threat):
         bound = _column(self.radius if radius is None else radius, delta)
         length = _column(self.norm(delta), delta).clamp(min=torch.finfo(delta.dtype).tiny)
         return delta * (bound / length).clamp(max=1)
+
+    def nearest(
+        self, images: Tensor, delta: Tensor, radius: Tensor | float | None = None
+    ) -> Tensor:
+        """images + s delta cut off at 0 and 1, s in [0, 1] being the largest that stays in the ball."""
+        bound = _column(self.radius if radius is None else radius, delta)
+        tiny = torch.finfo(delta.dtype).tiny
+        room = torch.where(delta > 0, 1 - images, images)
+        size = delta.abs()
+        share = (bound / _column(self.norm(delta), delta).clamp(min=tiny)).clamp(max=1)
+        # What is cut off leaves more of the radius to the rest; each round finds more that is cut off, seldom many.
+        for _ in range(8):
+            cut = share * size >= room
+            spent = _column((room * cut).flatten(1).square().sum(1), delta)
+            free = _column((size * ~cut).flatten(1).square().sum(1), delta).clamp(min=tiny)
+            larger = ((bound**2 - spent).clamp(min=0) / free).sqrt().clamp(max=1)
+            if not (larger > share).any():
+                break
+            share = torch.maximum(share, larger)
+        return (images + delta.sign() * torch.minimum(share * size, room)).clamp_(0, 1)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         # Dividing by the largest entry first keeps tiny gradients from underflowing when squared.
@@ -217,6 +255,28 @@ class L1(Threat):
         # What the norm itself calls inside stays as it is, to the last bit.
         inside = (self.norm(delta) <= bound)[:, None]
         return torch.where(inside, delta.flatten(1), shrunk).reshape(delta.shape)
+
+    def nearest(
+        self, images: Tensor, delta: Tensor, radius: Tensor | float | None = None
+    ) -> Tensor:
+        """Changes are |delta| - t, cut off at 0 and at the edge of [0, 1], with the smallest t >= 0 in the ball."""
+        x, change = images.flatten(1).double(), delta.flatten(1).double()
+        bound = torch.as_tensor(
+            self.radius if radius is None else radius, dtype=torch.float64, device=delta.device
+        ).expand(len(delta))[:, None]
+        size = change.abs()
+        room = torch.where(change > 0, 1 - x, x).clamp(min=0)
+        # The sum of changes falls with t along straight lines, which meet where a change leaves its edge or ends.
+        knots, order = torch.cat([size - room, size], 1).sort(dim=1)
+        bends = torch.cat([-torch.ones_like(size), torch.ones_like(size)], 1)
+        slopes = bends.gather(1, order).cumsum(1)
+        falls = torch.nn.functional.pad((slopes[:, :-1] * knots.diff(dim=1)).cumsum(1), (1, 0))
+        sums = room.sum(1, keepdim=True) + falls
+        before = ((sums > bound).sum(1, keepdim=True) - 1).clamp(0, knots.shape[1] - 2)
+        over, slope = (part.gather(1, before) for part in (sums - bound, slopes))
+        t = (knots.gather(1, before) + over / -slope.clamp(max=-1)).clamp(min=0)
+        moved = torch.minimum((size - t).clamp(min=0), room)
+        return (x + change.sign() * moved).to(images.dtype).clamp_(0, 1).reshape(images.shape)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         flat = gradient.flatten(1)

@@ -210,3 +210,33 @@ def test_wrong_threats_are_refused(text, words):
 def test_wrong_radii_are_refused(radius):
     with pytest.raises(eq.EquipoiseError, match="finite and at least 0"):
         eq.L2(radius)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@kinds
+def test_nearest_allowed_image(kind, seed):
+    """Against Dykstra's algorithm, which projects on the ball and on the box in turn."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(4, 1, 3, 3, generator=generator, dtype=torch.float64)
+    images[0] = images[0].round()
+    delta = torch.randn(4, 1, 3, 3, generator=generator, dtype=torch.float64)
+    threat = kind({eq.L1: 2.0, eq.L2: 0.9, eq.Linf: 0.3}[kind])
+    x, p, q = images + delta, torch.zeros_like(images), torch.zeros_like(images)
+    for _ in range(3000):
+        y = images + threat.project(x + p - images)
+        p = x + p - y
+        x = (y + q).clamp(0, 1)
+        q = y + q - x
+    found = threat.nearest(images, delta)
+    assert torch.allclose(found, x, atol=1e-5)
+    assert (threat.distance(images, found) <= threat.radius + 1e-9).all()
+
+
+@kinds
+def test_nearest_allowed_image_to_an_allowed_one_is_itself(kind):
+    images = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    delta = 0.01 * torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    moved = (images + delta).clamp(0, 1)
+    radius = kind(1.0).distance(images, moved) * 1.001
+    found = kind(1.0).nearest(images, moved - images, radius)
+    assert torch.allclose(found, moved, atol=1e-6)

@@ -2,7 +2,20 @@
 
 from equipoise.attacks.apgd import APGD
 from equipoise.attacks.attack import Attack, AttackResult, Search
+from equipoise.attacks.fab import FAB
 from equipoise.attacks.minimum_norm import MinimumNorm
 from equipoise.attacks.pgd import PGD
+from equipoise.attacks.square import Square
+from equipoise.attacks.worst_case import WorstCase
 
-__all__ = ["PGD", "APGD", "MinimumNorm", "Attack", "AttackResult", "Search"]
+__all__ = [
+    "WorstCase",
+    "PGD",
+    "APGD",
+    "MinimumNorm",
+    "FAB",
+    "Square",
+    "Attack",
+    "AttackResult",
+    "Search",
+]

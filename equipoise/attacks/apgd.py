@@ -8,23 +8,29 @@ The step starts at twice the radius. At checkpoints that grow denser it is halve
 point, when the loss rose in fewer than 75 % of the steps since the last checkpoint, or when neither step nor best loss
 changed since then.
 
-For L1 the published schedule of sparse steps is replaced by the steepest step inside the box (`L1.ascend`); that choice
-is ours.
+For L1 the steepest step is a single pixel's, and far too short-sighted. A step there spreads eta evenly over the k
+pixels of largest |g|, without momentum. k starts at a fifth of the pixels and is set, at checkpoints 4 % apart, to the
+number that the best point changes, over 1.5; where that number has fallen by 5 % the run goes back to its best point
+with eta = radius, elsewhere eta is divided by 1.5, down to a tenth of the radius. The published attack also begins in
+larger balls, which only made ours weaker.
 
 References:
     Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks
     (Croce and Hein, 2020), https://arxiv.org/abs/2003.01690
+    Mind the box: l1-APGD for sparse adversarial attacks on image classifiers (Croce and Hein, 2021),
+    https://arxiv.org/abs/2103.01208
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from equipoise.attacks.attack import Attack, Search
 from equipoise.attacks.losses import Loss, LossName, choose_loss
+from equipoise.norms import Norm
 
-__all__ = ["APGD"]
+__all__ = ["APGD", "ascend", "likeliest"]
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -57,77 +63,101 @@ class APGD(Attack):
     def search(self, search: Search) -> None:
         loss, note = choose_loss(self.loss, search.classes, self.targeted)
         search.notes += [note] if note else []
-        if not self.targeted:
+        ranks = min(self.targets, search.classes - 1) if self.targeted else 1
+        order = likeliest(search.clean_logits, search.labels)
+        for rank in range(ranks):
             for restart in range(self.restarts):
-                self._ascend(search, loss, None, restart)
-            return
-        order = search.clean_logits.scatter(1, search.labels[:, None], -torch.inf).argsort(
-            1, descending=True
-        )
-        for rank in range(min(self.targets, search.classes - 1)):
-            for restart in range(self.restarts):
-                self._ascend(search, loss, order[:, rank], rank, restart)
+                rows = search.unbroken()
+                if not (len(rows) and search.threat.radius):
+                    return
+                name = (rank, restart) if self.targeted else (restart,)
+                targets = order[rows, rank] if self.targeted else None
+                noise = search.threat.random(search.images[rows], search.generators(rows, *name))
+                start = search.images[rows] + noise
+                ascend(search, loss, rows, start, steps=self.steps, targets=targets)
 
-    def _ascend(self, search: Search, loss: Loss, targets: Tensor | None, *name: object) -> None:
-        """One run over the unbroken rows."""
-        rows = search.unbroken()
-        if not (len(rows) and search.threat.radius):
-            return
-        threat, marks, last_mark = search.threat, set(checkpoints(self.steps)), 0
-        clean = search.images[rows]
-        start = search.inside(rows, clean + threat.random(clean, search.generators(rows, *name)))
-        value, gradient, left = _look(search, loss, targets, rows, start)
-        eta = torch.full_like(value, 2 * threat.radius)
-        run = _Run(
-            rows,
-            start,
-            start,
-            gradient,
-            value,
-            eta,
-            start,
-            gradient,
-            value,
-            torch.zeros_like(value),
-            value,
-            eta,
-        )
+
+def likeliest(logits: Tensor, labels: Tensor) -> Tensor:
+    """The wrong classes of each image by falling logit and then its label, with shape (B, K)."""
+    return logits.scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)
+
+
+def ascend(
+    search: Search,
+    loss: Loss,
+    rows: Tensor,
+    start: Tensor,
+    *,
+    steps: int,
+    targets: Tensor | None = None,
+    size: float = 2.0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One run of Auto-PGD; rows that it breaks leave it at once.
+
+    Arguments:
+        rows: n of them.
+        start: where each starts, with shape (n, C, H, W); brought inside the ball and the box.
+        targets: the class that each is to be taken for; away from the label when None.
+        size: length of the first step as a share of the radius.
+
+    Returns:
+        what is left: rows, their points of highest loss, and that loss.
+    """
+    x = search.inside(rows, start)
+    value, gradient, left = _look(search, loss, rows, x, targets)
+    kind = _SparseRun if search.threat.norm is Norm.L1 else _Run
+    run = kind(
+        search=search,
+        rows=rows,
+        targets=targets,
+        x=x,
+        before=x,
+        gradient=gradient,
+        value=value,
+        eta=torch.full_like(value, size * search.threat.radius),
+        best_x=x,
+        best_gradient=gradient,
+        best=value,
+    )
+    run.keep(left)
+    marks, last_mark = set(kind.marks(steps)), 0
+    for k in range(steps):
+        if not len(run.rows):
+            break
+        z, previous = run.step(k), run.value
+        run.before, run.x = run.x, z
+        if k == steps - 1:
+            # The last point needs a verdict, not a gradient.
+            logits = search.logits(run.rows, z)
+            search.attempt(run.rows, z, logits)
+            run.value = loss(logits, search.labels[run.rows], run.targets)
+            left = ~search.success[run.rows]
+        else:
+            run.value, run.gradient, left = _look(search, loss, run.rows, z, run.targets)
+        run.note_progress(previous)
+        if k + 1 in marks:
+            run.look_back(k + 1 - last_mark)
+            last_mark = k + 1
         run.keep(left)
-        for k in range(self.steps):
-            if not len(run.rows):
-                return
-            z = search.inside(run.rows, threat.ascend(run.x, run.gradient, run.eta))
-            if k:
-                z = run.x + 0.75 * (z - run.x) + 0.25 * (run.x - run.before)
-                z = search.inside(run.rows, z)
-            if k == self.steps - 1:
-                # The last point needs a verdict, not a gradient.
-                search.attempt(run.rows, z, search.logits(run.rows, z))
-                return
-            run.before, run.x, previous = run.x, z, run.value
-            run.value, run.gradient, left = _look(search, loss, targets, run.rows, z)
-            run.note_progress(previous)
-            if k + 1 in marks:
-                run.look_back(k + 1 - last_mark)
-                last_mark = k + 1
-            run.keep(left)
+    return run.rows, run.best_x, run.best
 
 
 def _look(
-    search: Search, loss: Loss, targets: Tensor | None, rows: Tensor, x: Tensor
+    search: Search, loss: Loss, rows: Tensor, x: Tensor, targets: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss and gradient at `x`, and which rows are unbroken still."""
     labels = search.labels[rows]
-    chosen = None if targets is None else targets[rows]
-    logits, value, gradient = search.gradient(rows, x, lambda z: loss(z, labels, chosen))
+    logits, value, gradient = search.gradient(rows, x, lambda z: loss(z, labels, targets))
     return value, gradient, ~search.offer(rows, x, logits)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Run:
-    """Where one run stands: everything has one entry for each row that is unbroken."""
+    """Where one run stands: every tensor has one entry for each row that is unbroken."""
 
+    search: Search
     rows: Tensor
+    targets: Tensor | None
     x: Tensor
     before: Tensor
     gradient: Tensor
@@ -136,14 +166,28 @@ class _Run:
     best_x: Tensor
     best_gradient: Tensor
     best: Tensor
-    rises: Tensor
-    best_at_mark: Tensor
-    eta_at_mark: Tensor
+
+    def __post_init__(self) -> None:
+        self.rises = torch.zeros_like(self.value)
+        self.best_at_mark, self.eta_at_mark = self.value, self.eta
+
+    @staticmethod
+    def marks(steps: int) -> list[int]:
+        return checkpoints(steps)
 
     def keep(self, left: Tensor) -> None:
         if not left.all():
-            for part in fields(self):
-                setattr(self, part.name, getattr(self, part.name)[left])
+            for name, value in vars(self).items():
+                if isinstance(value, Tensor):
+                    setattr(self, name, value[left])
+
+    def step(self, k: int) -> Tensor:
+        search, rows = self.search, self.rows
+        z = search.inside(rows, search.threat.ascend(self.x, self.gradient, self.eta))
+        if k:
+            z = self.x + 0.75 * (z - self.x) + 0.25 * (self.x - self.before)
+            z = search.inside(rows, z)
+        return z
 
     def note_progress(self, previous: Tensor) -> None:
         self.rises = self.rises + (self.value > previous)
@@ -159,10 +203,48 @@ class _Run:
         halve = slow | stuck
         self.eta_at_mark, self.best_at_mark = self.eta, self.best
         self.eta = torch.where(halve, self.eta / 2, self.eta)
-        self.x = _where(halve, self.best_x, self.x)
-        self.gradient = _where(halve, self.best_gradient, self.gradient)
-        self.value = torch.where(halve, self.best, self.value)
+        self.go_back(halve)
         self.rises = torch.zeros_like(self.rises)
+
+    def go_back(self, where: Tensor) -> None:
+        """Returns to the best point."""
+        self.x = _where(where, self.best_x, self.x)
+        self.gradient = _where(where, self.best_gradient, self.gradient)
+        self.value = torch.where(where, self.best, self.value)
+
+
+@dataclass(kw_only=True)
+class _SparseRun(_Run):
+    """Steps for L1, spread over `share` of the pixels; `changed` of them differed at the last checkpoint."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.share = torch.full_like(self.value, 0.2)
+        self.changed = torch.ones_like(self.value)
+        self.eta = self.eta / 2
+
+    @staticmethod
+    def marks(steps: int) -> list[int]:
+        gap = max(1, steps // 25)
+        return list(range(gap, steps, gap))
+
+    def step(self, k: int) -> Tensor:
+        slope = self.gradient.flatten(1)
+        count = (self.share * slope.shape[1]).long().clamp(min=1)
+        size = slope.abs()
+        least = size.sort(dim=1, descending=True).values.gather(1, count[:, None] - 1)
+        chosen = slope.sign() * (size >= least)
+        chosen = chosen * (self.eta / chosen.abs().sum(1).clamp(min=1))[:, None]
+        return self.search.inside(self.rows, self.x + chosen.reshape(self.x.shape))
+
+    def look_back(self, steps: int) -> None:
+        radius, clean = self.search.threat.radius, self.search.images[self.rows]
+        changed = (self.best_x != clean).flatten(1).double().mean(1).to(self.share.dtype)
+        fewer = changed < 0.95 * self.changed
+        self.share = changed / 1.5
+        self.eta = torch.where(fewer, radius, (self.eta / 1.5).clamp(min=radius / 10))
+        self.changed = changed
+        self.go_back(fewer)
 
 
 def _where(condition: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor, nn
 
+from equipoise.attacks.losses import margin
 from equipoise.classifiers import Classifier, check_range
 from equipoise.errors import EquipoiseError
 from equipoise.norms import Threat
@@ -34,10 +35,14 @@ class AttackResult:
     """What an attack found, image by image.
 
     Attributes:
-        images: with shape (B, C, H, W): the adversarial image found, else the last attempt; the clean image where
-            it was misclassified to begin with. Inside the ball and [0, 1].
+        images: with shape (B, C, H, W): the adversarial image found, else the attempt with the largest margin; the
+            clean image where it was misclassified to begin with. Inside the ball and [0, 1].
         success: with shape (B,): whether the classifier misclassifies `images`.
         distance: with shape (B,): from the clean image to `images`; for `MinimumNorm` inf where nothing was found.
+        margin: with shape (B,): max over wrong classes of z_j - z_y at `images`, above 0 where misclassified; how much
+            was left to gain where not.
+        broken_by: for each image the attack, or member of an ensemble, that found `images`: "clean" where it was
+            misclassified to begin with, "" where nothing was found.
         forwards: with shape (B,): forward passes spent.
         backwards: with shape (B,): backward passes spent.
         notes: what the attack did other than its settings say, in sentences.
@@ -46,6 +51,8 @@ class AttackResult:
     images: Tensor
     success: Tensor
     distance: Tensor
+    margin: Tensor
+    broken_by: tuple[str, ...]
     forwards: Tensor
     backwards: Tensor
     notes: tuple[str, ...] = ()
@@ -60,8 +67,8 @@ class AttackResult:
 class Search:
     """The state of one attack on one batch of n images; rows index the images.
 
-    `best` holds the image to return for each row, `success` whether it is misclassified and `distance` how far it is
-    from the clean image.
+    `best` holds the image to return for each row, `success` whether it is misclassified, `distance` how far it is from
+    the clean image, `margin` the largest lead of a wrong class there, and `broken_by` the `stage` that found it.
     """
 
     net: Callable[[Tensor], Tensor]
@@ -69,6 +76,7 @@ class Search:
     labels: Tensor
     threat: Threat
     stream_names: Sequence[tuple[object, ...]]
+    stage: str
     notes: list[str] = field(default_factory=list)
     clean_logits: Tensor = field(init=False)
 
@@ -77,6 +85,8 @@ class Search:
         self.best = self.images.clone()
         self.success = torch.zeros(n, dtype=torch.bool, device=device)
         self.distance = torch.zeros(n, device=device)
+        self.margin = torch.full((n,), -torch.inf, device=device)
+        self.broken_by = [""] * n
         self.forwards = torch.zeros(n, dtype=torch.int64, device=device)
         self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
 
@@ -91,16 +101,16 @@ class Search:
 
     def generators(self, rows: Tensor, *name: object) -> list[Generator]:
         """A fresh random stream for each row, the same whenever it is asked for by the same name."""
-        return [stream(*self.stream_names[row], *name) for row in rows.tolist()]
+        return [stream(*self.stream_names[row], self.stage, *name) for row in rows.tolist()]
 
     def inside(self, rows: Tensor, moved: Tensor, radius: Tensor | float | None = None) -> Tensor:
-        """`moved`, brought into the ball around its clean image and into [0, 1].
+        """The image nearest to `moved` in the ball around its clean image and in [0, 1].
 
         The radius is shortened by two millionths, so that rounding leaves no image outside the ball.
         """
         clean = self.images[rows]
         radius = self.threat.radius if radius is None else radius
-        return (clean + self.threat.project(moved - clean, radius * (1 - 2e-6))).clamp_(0, 1)
+        return self.threat.nearest(clean, moved - clean, radius * (1 - 2e-6))
 
     def logits(self, rows: Tensor, x: Tensor) -> Tensor:
         """Logits with shape (len(rows), K); one forward pass for each row."""
@@ -157,21 +167,35 @@ class Search:
         Returns:
             which of `rows` are misclassified, with shape (len(rows),).
         """
-        # Logits that are no numbers are no answer, so they do not count as a wrong one.
-        fooled = (logits.argmax(1) != self.labels[rows]) & logits.isfinite().all(1)
+        lead = self._lead(rows, logits)
+        fooled = lead > 0
         if fooled.any():
-            self._keep(rows[fooled], x[fooled])
+            self._keep(rows[fooled], x[fooled], lead[fooled])
             self.success[rows[fooled]] = True
+            for row in rows[fooled].tolist():
+                self.broken_by[row] = self.stage
         return fooled
 
     def attempt(self, rows: Tensor, x: Tensor, logits: Tensor) -> None:
-        """Keeps `x`, where a run ended, as the image to return: as a success, or as the attempt of an unbroken row."""
+        """Keeps `x`, where a run ended, as the image to return: as a success, or as an unbroken row's best attempt."""
         self.offer(rows, x, logits)
-        unbroken = ~self.success[rows]
-        self._keep(rows[unbroken], x[unbroken])
+        lead = self._lead(rows, logits)
+        better = ~self.success[rows] & (lead >= self.margin[rows])
+        self._keep(rows[better], x[better], lead[better])
 
-    def _keep(self, rows: Tensor, x: Tensor) -> None:
+    def _lead(self, rows: Tensor, logits: Tensor) -> Tensor:
+        """max over j != y of z_j - z_y: above 0 where the answer is wrong, also by the rule that the first of equal
+        logits is the answer, and -inf for logits that are no numbers, which are no answer."""
+        labels = self.labels[rows]
+        lead = margin(logits, labels)
+        wrong = logits.argmax(1) != labels
+        tiny = torch.finfo(lead.dtype).tiny
+        lead = torch.where(wrong, lead.clamp(min=tiny), lead.clamp(max=0))
+        return torch.where(logits.isfinite().all(1), lead, -torch.inf)
+
+    def _keep(self, rows: Tensor, x: Tensor, lead: Tensor) -> None:
         self.best[rows] = x
+        self.margin[rows] = lead
         self.distance[rows] = self.threat.distance(self.images[rows], x)
 
 
@@ -257,7 +281,8 @@ class Attack(ABC):
             images=clean,
             labels=labels,
             threat=threat,
-            stream_names=[(seed, i, name) for i in ids],
+            stream_names=[(seed, i) for i in ids],
+            stage="clean",
         )
         if len(clean):
             with _evaluating(classifier):
@@ -266,6 +291,8 @@ class Attack(ABC):
             images=state.best,
             success=state.success,
             distance=state.distance,
+            margin=state.margin,
+            broken_by=tuple(state.broken_by),
             forwards=state.forwards,
             backwards=state.backwards,
             notes=tuple(dict.fromkeys(state.notes)),
@@ -289,6 +316,7 @@ class Attack(ABC):
                 f"{type(self).__name__} got logits that are NaN or infinite on clean images: check the weights."
             )
         state.clean_logits = logits
-        state.offer(rows, state.images, logits)
+        state.attempt(rows, state.images, logits)
+        state.stage = type(self).__name__
         if not state.success.all():
             self.search(state)
