@@ -3,6 +3,7 @@
 from equipoise.attacks.apgd import APGD
 from equipoise.attacks.attack import Attack, AttackResult, Search
 from equipoise.attacks.fab import FAB
+from equipoise.attacks.frank_wolfe import FrankWolfe
 from equipoise.attacks.minimum_norm import MinimumNorm
 from equipoise.attacks.pgd import PGD
 from equipoise.attacks.square import Square
@@ -14,6 +15,7 @@ __all__ = [
     "APGD",
     "MinimumNorm",
     "FAB",
+    "FrankWolfe",
     "Square",
     "Attack",
     "AttackResult",

@@ -193,8 +193,8 @@ def _size(delta: Tensor, order: float) -> Tensor:
 
 
 def _fit(clean: Tensor, delta: Tensor, threat: Threat) -> Tensor:
-    """The change fitted to the threat: for L2 to the length of the radius, for L1 to [0, 1]."""
+    """The changed image: for L2 the change has the length of the radius, for L1 the projection shortens it."""
     if threat.norm is Norm.L1:
-        return (clean + delta).clamp(0, 1)
+        return clean + delta
     scale = threat.radius / (threat.norm(delta) + 1e-12)
     return clean + delta * scale[:, None, None, None]

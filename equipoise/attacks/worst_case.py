@@ -5,6 +5,7 @@ Members, in turn, each on the images that are left:
     descent    APGD away from the label on the log-odds, 20 steps
     targets    APGD towards each of 9 wrong classes on the margin z_t - z_y, 20 steps each, first the class whose
                boundary is nearest in the classifier linearised at the image, at (z_y - z_t) / ||grad (z_t - z_y)||_q
+    corners    for L1 only, whose ball has many: FrankWolfe, 6 steps towards each class, and MinimumNorm, 50 steps
     focus      the three classes that came nearest: APGD goes on from the best point found, in rounds of 20 steps while
                an image can still make it: when it lacks at most four times what its last round gained, as a run whose
                gains halve from round to round would come to twice that gain
@@ -34,9 +35,12 @@ from torch import Tensor
 from equipoise.attacks.apgd import APGD, ascend, likeliest
 from equipoise.attacks.attack import Attack, Search
 from equipoise.attacks.fab import FAB
+from equipoise.attacks.frank_wolfe import FrankWolfe
 from equipoise.attacks.losses import margin
+from equipoise.attacks.minimum_norm import MinimumNorm
 from equipoise.attacks.square import Square
 from equipoise.errors import EquipoiseError
+from equipoise.norms import Norm
 
 __all__ = ["WorstCase"]
 
@@ -81,19 +85,32 @@ class WorstCase(Attack):
         if not search.threat.radius:
             return
         if self.budget == "standard":
-            members: dict[str, Attack] = {
-                "APGD-CE": APGD(steps=100),
-                "APGD-T": APGD(loss="dlr", targeted=True, steps=100),
-                "FAB-T": FAB(steps=100),
-                "Square": Square(queries=5000, horizon=10_000),
-            }
-            for name, attack in members.items():
-                with _member(search, name):
-                    attack.search(search)
-            return
+            self._standard(search)
+        else:
+            self._adaptive(search)
+        # Minimum-norm members leave inf where they found nothing.
+        rows = search.unbroken()
+        search.distance[rows] = search.threat.distance(search.images[rows], search.best[rows])
+
+    def _standard(self, search: Search) -> None:
+        members: dict[str, Attack] = {
+            "APGD-CE": APGD(steps=100),
+            "APGD-T": APGD(loss="dlr", targeted=True, steps=100),
+            "FAB-T": FAB(steps=100),
+            "Square": Square(queries=5000, horizon=10_000),
+        }
+        for name, attack in members.items():
+            with _member(search, name):
+                attack.search(search)
+
+    def _adaptive(self, search: Search) -> None:
         with _member(search, "descent"):
             APGD(steps=self.steps).search(search)
         classes, reached, points = self._targets(search)
+        if search.threat.norm is Norm.L1:
+            with _member(search, "corners"):
+                FrankWolfe(steps=6, targets=self.targets).search(search)
+                MinimumNorm(steps=50, targets=self.targets).search(search)
         self._focus(search, classes, reached, points)
         before = search.margin.clone()
         with _member(search, "Square"):
