@@ -50,6 +50,8 @@ class MinimumNorm(Attack):
     def search(self, search: Search) -> None:
         # Rows stay in the search after they are broken: a smaller change may exist.
         rows = search.unbroken()
+        if not len(rows):
+            return
         threat, bound = search.threat, search.threat.radius
         clean, labels = search.images[rows], search.labels[rows]
         x, radius = self._linearised(search, rows)

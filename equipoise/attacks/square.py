@@ -62,7 +62,7 @@ class Square(Attack):
 
     def search(self, search: Search) -> None:
         threat, rows = search.threat, search.unbroken()
-        if not threat.radius:
+        if not (len(rows) and threat.radius):
             return
         start, change = (_stripes, _repaint) if threat.norm is Norm.LINF else (_grid, _move)
         x = clean = search.images[rows]

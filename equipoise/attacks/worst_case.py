@@ -27,7 +27,7 @@ References:
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -42,7 +42,9 @@ from equipoise.attacks.square import Square
 from equipoise.errors import EquipoiseError
 from equipoise.norms import Norm
 
-__all__ = ["WorstCase"]
+__all__ = ["Budget", "WorstCase"]
+
+Budget = Literal["adaptive", "standard"]
 
 HOPE = 4.0
 """How many times its last gain an image may lack for another round."""
@@ -67,7 +69,7 @@ class WorstCase(Attack):
         EquipoiseError: for another budget.
     """
 
-    budget: Literal["adaptive", "standard"] = "adaptive"
+    budget: Budget = "adaptive"
     steps: int = 20
     targets: int = 9
     focus: int = 3
@@ -76,9 +78,9 @@ class WorstCase(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.budget not in {"adaptive", "standard"}:
+        if self.budget not in get_args(Budget):
             raise EquipoiseError(
-                f'WorstCase has the budgets "adaptive" and "standard", not {self.budget!r}.'
+                f"WorstCase has the budgets {' and '.join(get_args(Budget))}, not {self.budget!r}."
             )
 
     def search(self, search: Search) -> None:

@@ -1,5 +1,9 @@
 """Probes: one question a file, each with its metrics."""
 
+from dataclasses import replace
+from typing import get_args
+
+from equipoise.attacks.worst_case import Budget
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.norms import parse_threat
 from equipoise.probes.adversarial import Adversarial
@@ -13,7 +17,7 @@ __all__ = ["Standard", "Adversarial", "Counterfactual", "load_probe", "Probe", "
 
 def load_probe(spec: str) -> Probe:
     """The probe that `spec` names: ``standard``, ``adversarial:l2:0.5``, ``adversarial:linf:8/255?steps=100``,
-    ``counterfactual:DIR``.
+    ``adversarial:linf:8/255?budget=standard``, ``counterfactual:DIR``.
 
     Raises:
         EquipoiseError: for an unknown probe, threat or option.
@@ -27,17 +31,24 @@ def load_probe(spec: str) -> Probe:
         parsed.only()
         return Standard()
     if parsed.kind == Adversarial.name:
-        options = parsed.only("steps")
+        options = parsed.only("steps", "budget")
         if not parsed.target:
             raise EquipoiseError(
                 f"The probe {spec!r} needs a threat: write adversarial:linf:8/255 or adversarial:l2:0.5."
             )
         threat = parse_threat(parsed.target)
+        probe = Adversarial(threat)
         if "steps" in options:
-            return Adversarial(
-                threat, parse_whole_number(options["steps"], f"the option steps of {spec!r}")
-            )
-        return Adversarial(threat)
+            steps = parse_whole_number(options["steps"], f"the option steps of {spec!r}")
+            probe = replace(probe, steps=steps)
+        if "budget" in options:
+            budgets = {budget: budget for budget in get_args(Budget)}
+            if options["budget"] not in budgets:
+                raise EquipoiseError(
+                    f"The option budget of {spec!r} is none. {did_you_mean(options['budget'], budgets)}"
+                )
+            probe = replace(probe, budget=budgets[options["budget"]])
+        return probe
     if parsed.kind == Counterfactual.name:
         parsed.only()
         if not parsed.target:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from equipoise.probes import Adversarial, load_probe
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, duration
 
@@ -42,7 +43,10 @@ def references(reading: Reading) -> list[str]:
     """BibTeX of the attacks, the counterfactuals, the training and the intervals that this run used."""
     keys = ["efron1993", "clopper1934"]
     if reading.threats:
-        keys += ["rony2019", "pintor2021", "croce2020", "massart1990"]
+        keys += ["rony2019", "pintor2021", "croce2020", "andriushchenko2020", "massart1990"]
+        probes = [load_probe(under.spec) for under in reading.threats]
+        standard = any(isinstance(p, Adversarial) and p.budget == "standard" for p in probes)
+        keys.append("croce2020fab" if standard else "melamed2024")
     objectives = [
         (about.get("facts") or {}).get("objective")
         for about in reading.record["classifiers"].values()
@@ -50,7 +54,7 @@ def references(reading: Reading) -> list[str]:
     if any(isinstance(o, dict) and o.get("name") == "adversarial" for o in objectives):
         keys.append("madry2018")
     if any(under.threat.norm == "l1" for under in reading.threats):
-        keys.append("duchi2008")
+        keys += ["duchi2008", "croce2021", "chen2020"]
     keys += _of_counterfactuals(reading)
     if reading.record["data"]["spec"].partition("?")[0] == "digits":
         keys.append("alpaydin1998")
@@ -91,6 +95,31 @@ _BIBTEX = {
   title = {Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks},
   author = {Croce, Francesco and Hein, Matthias},
   booktitle = {ICML}, year = {2020}, eprint = {2003.01690}, archiveprefix = {arXiv}
+}""",
+    "croce2020fab": """@inproceedings{croce2020fab,
+  title = {Minimally Distorted Adversarial Examples with a Fast Adaptive Boundary Attack},
+  author = {Croce, Francesco and Hein, Matthias},
+  booktitle = {ICML}, year = {2020}, eprint = {1907.02044}, archiveprefix = {arXiv}
+}""",
+    "andriushchenko2020": """@inproceedings{andriushchenko2020,
+  title = {Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search},
+  author = {Andriushchenko, Maksym and Croce, Francesco and Flammarion, Nicolas and Hein, Matthias},
+  booktitle = {ECCV}, year = {2020}, eprint = {1912.00049}, archiveprefix = {arXiv}
+}""",
+    "melamed2024": """@inproceedings{melamed2024,
+  title = {{MALT} Powers Up Adversarial Attacks},
+  author = {Melamed, Odelia and Yehudai, Gilad and Shamir, Adi},
+  booktitle = {NeurIPS}, year = {2024}, eprint = {2407.02240}, archiveprefix = {arXiv}
+}""",
+    "croce2021": """@inproceedings{croce2021,
+  title = {Mind the Box: l1-{APGD} for Sparse Adversarial Attacks on Image Classifiers},
+  author = {Croce, Francesco and Hein, Matthias},
+  booktitle = {ICML}, year = {2021}, eprint = {2103.01208}, archiveprefix = {arXiv}
+}""",
+    "chen2020": """@inproceedings{chen2020,
+  title = {A {Frank-Wolfe} Framework for Efficient and Effective Adversarial Attacks},
+  author = {Chen, Jinghui and Zhou, Dongruo and Yi, Jinfeng and Gu, Quanquan},
+  booktitle = {AAAI}, year = {2020}, eprint = {1811.10828}, archiveprefix = {arXiv}
 }""",
     "madry2018": """@inproceedings{madry2018,
   title = {Towards Deep Learning Models Resistant to Adversarial Attacks},

@@ -28,6 +28,7 @@ from equipoise.report.sets import show
 from equipoise.report.story import tell
 from equipoise.report.table import group_sizes, tabulate
 from equipoise.report.vega import vega_scripts
+from equipoise.report.waterfall import waterfalls
 from equipoise.report.words import count, day
 
 __all__ = ["report"]
@@ -109,6 +110,7 @@ def render(reading: Reading) -> str:
         table=tabulate(reading),
         groups=group_sizes(reading),
         gallery=gallery,
+        falls=waterfalls(reading),
         findings=findings(reading),
         spent=rows,
         seconds=seconds,
