@@ -7,7 +7,7 @@ from test_attacks import exact_radius, small_net, some_images
 from torch import nn
 
 import equipoise as eq
-from equipoise.attacks import APGD, FrankWolfe, WorstCase
+from equipoise.attacks import APGD, FrankWolfe, Transfer, WorstCase
 
 THREATS = [eq.L1(2.0), eq.L2(0.4), eq.Linf(0.06)]
 QUICK = WorstCase(steps=8, rounds=2, queries=20)
@@ -91,17 +91,18 @@ def test_passes_of_an_image_that_nothing_breaks():
     assert adaptive.backwards.tolist() == [20 + 9 + 9 * 20] * 5
 
 
+class Rounded(nn.Module):
+    """Rounded inputs have no gradient at all."""
+
+    def __init__(self, net, levels=8):
+        super().__init__()
+        self.net, self.steps = net, levels - 1
+
+    def forward(self, x):
+        return self.net((x * self.steps).round() / self.steps)
+
+
 def test_queries_go_on_where_gradients_mislead():
-    """Inputs rounded to few levels have no gradient at all."""
-
-    class Rounded(nn.Module):
-        def __init__(self, net):
-            super().__init__()
-            self.net = net
-
-        def forward(self, x):
-            return self.net((x * 7).round() / 7)
-
     honest, images, threat = small_net(classes=10), some_images(40), eq.Linf(0.05)
     rounded = eq.wrap(Rounded(honest))
     labels = rounded(images).argmax(1)
@@ -121,6 +122,24 @@ def test_when_every_image_is_broken_early(threat):
     wide = type(threat)(threat.norm(torch.ones(1, 25)).item())
     for budget in ("adaptive", "standard"):
         assert WorstCase(budget=budget)(classifier, images, labels, wide).success.all()
+
+
+@pytest.mark.parametrize("threat", [eq.L1(6.0), eq.L2(0.8), eq.Linf(0.08)], ids=str)
+def test_transferred_images(threat):
+    honest, images = small_net(classes=10), some_images(40)
+    labels = honest(images).argmax(1)
+    single = APGD(loss="margin")(honest, images, labels, threat).success
+    own = Transfer(surrogate=honest)(honest, images, labels, threat).success
+    # What fools a classifier fools itself.
+    assert own.sum() >= 0.9 * single.sum() > 0
+    rounded = eq.wrap(Rounded(honest, levels=64))
+    right = rounded(images).argmax(1) == labels
+    images, labels, own = images[right], labels[right], own[right]
+    assert not APGD(loss="margin")(rounded, images, labels, threat).success.any()
+    moved = Transfer(surrogate=honest)(rounded, images, labels, threat)
+    assert moved.success.sum() > 0.7 * own.sum()
+    assert (threat.distance(images, moved.images) <= threat.radius + 1e-6).all()
+    assert (moved.forwards <= 1 + 1 + 21).all()
 
 
 def test_another_budget_is_refused():

@@ -7,6 +7,7 @@ from equipoise.attacks.frank_wolfe import FrankWolfe
 from equipoise.attacks.minimum_norm import MinimumNorm
 from equipoise.attacks.pgd import PGD
 from equipoise.attacks.square import Square
+from equipoise.attacks.transfer import Transfer
 from equipoise.attacks.worst_case import WorstCase
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "FAB",
     "FrankWolfe",
     "Square",
+    "Transfer",
     "Attack",
     "AttackResult",
     "Search",
