@@ -209,11 +209,14 @@ class L2(Threat):
         room = torch.where(delta > 0, 1 - images, images)
         size = delta.abs()
         share = (bound / _column(self.norm(delta), delta).clamp(min=tiny)).clamp(max=1)
+        room_squared, size_squared = room.square(), size.square()
         # What is cut off leaves more of the radius to the rest; each round finds more that is cut off, seldom many.
         for _ in range(8):
             cut = share * size >= room
-            spent = _column((room * cut).flatten(1).square().sum(1), delta)
-            free = _column((size * ~cut).flatten(1).square().sum(1), delta).clamp(min=tiny)
+            if not cut.any():
+                break
+            spent = _column((room_squared * cut).flatten(1).sum(1), delta)
+            free = _column((size_squared * ~cut).flatten(1).sum(1), delta).clamp(min=tiny)
             larger = ((bound**2 - spent).clamp(min=0) / free).sqrt().clamp(max=1)
             if not (larger > share).any():
                 break

@@ -142,6 +142,19 @@ def test_transferred_images(threat):
     assert (moved.forwards <= 1 + 1 + 21).all()
 
 
+def test_classifiers_without_a_graph_have_zero_gradients():
+    class Thresholds(nn.Module):
+        def forward(self, x):
+            return (x.flatten(1)[:, :3] > 0.5).float()
+
+    images = some_images(20)
+    classifier = eq.wrap(Thresholds())
+    labels = classifier(images).argmax(1)
+    result = WorstCase()(classifier, images, labels, eq.Linf(0.4))
+    assert any("no gradient" in note for note in result.notes)
+    assert result.success.any()
+
+
 def test_another_budget_is_refused():
     with pytest.raises(eq.EquipoiseError, match="adaptive and standard"):
         WorstCase(budget="quick")  # pyright: ignore[reportArgumentType]

@@ -27,10 +27,10 @@ import torch
 from torch import Tensor
 
 from equipoise.attacks.attack import Attack, Search
-from equipoise.attacks.losses import Loss, LossName, choose_loss
+from equipoise.attacks.losses import Loss, LossName, choose_loss, likeliest
 from equipoise.norms import Norm
 
-__all__ = ["APGD", "ascend", "likeliest"]
+__all__ = ["APGD", "ascend"]
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -75,11 +75,6 @@ class APGD(Attack):
                 noise = search.threat.random(search.images[rows], search.generators(rows, *name))
                 start = search.images[rows] + noise
                 ascend(search, loss, rows, start, steps=self.steps, targets=targets)
-
-
-def likeliest(logits: Tensor, labels: Tensor) -> Tensor:
-    """The wrong classes of each image by falling logit and then its label, with shape (B, K)."""
-    return logits.scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)
 
 
 def ascend(

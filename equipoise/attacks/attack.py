@@ -128,7 +128,7 @@ class Search:
             pixels = x.detach().clone().requires_grad_(True)
             logits = self.net(pixels).float()
             value = loss(logits)
-            (gradient,) = torch.autograd.grad(value.sum(), pixels)
+            gradient = self._gradient(value, pixels)
         return logits.detach(), value.detach(), self._finite(gradient)
 
     def slopes(self, rows: Tensor, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,11 +146,19 @@ class Search:
             pixels = x.detach().clone().requires_grad_(True)
             logits = self.net(pixels).float()
             leads = logits.gather(1, targets) - logits.gather(1, self.labels[rows, None])
-            gradients = [
-                torch.autograd.grad(lead.sum(), pixels, retain_graph=True)[0]
-                for lead in leads.unbind(1)
-            ]
+            gradients = [self._gradient(lead, pixels, keep=True) for lead in leads.unbind(1)]
         return leads.detach(), self._finite(torch.stack(gradients, 1))
+
+    def _gradient(self, value: Tensor, pixels: Tensor, *, keep: bool = False) -> Tensor:
+        """The gradient of a sum of values, 0 where no graph leads from them to the pixels; `keep` the graph for more."""
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(
+                value.sum(), pixels, retain_graph=keep, allow_unused=True
+            )
+            if gradient is not None:
+                return gradient
+        self.notes.append("the classifier has no gradient to its images: all of it counted as 0")
+        return torch.zeros_like(pixels)
 
     def _finite(self, gradient: Tensor) -> Tensor:
         """The gradient with zeros for what is NaN or infinite, which would carry an image out of the box."""

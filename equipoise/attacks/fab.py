@@ -28,7 +28,7 @@ from torch import Tensor
 
 from equipoise.attacks.attack import Attack, Search
 from equipoise.attacks.hyperplane import to_hyperplane
-from equipoise.attacks.losses import margin
+from equipoise.attacks.losses import likeliest, margin
 from equipoise.norms import Norm
 
 __all__ = ["FAB"]
@@ -59,8 +59,7 @@ class FAB(Attack):
         # Rows stay in the search after they are broken: a smaller change may exist.
         rows = search.unbroken()
         nearest = _Nearest(search, rows)
-        others = search.clean_logits[rows].scatter(1, search.labels[rows, None], -torch.inf)
-        order = others.argsort(1, descending=True)
+        order = likeliest(search.clean_logits[rows], search.labels[rows])
         for rank in range(min(self.targets, search.classes - 1)):
             for restart in range(self.restarts):
                 x = nearest.random_start(rank, restart) if restart else nearest.clean

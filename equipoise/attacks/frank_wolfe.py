@@ -14,9 +14,8 @@ References:
 
 from dataclasses import dataclass
 
-from equipoise.attacks.apgd import likeliest
 from equipoise.attacks.attack import Attack, Search
-from equipoise.attacks.losses import margin
+from equipoise.attacks.losses import likeliest, margin
 
 __all__ = ["FrankWolfe"]
 

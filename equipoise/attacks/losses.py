@@ -24,7 +24,7 @@ from torch import Tensor
 
 from equipoise.errors import EquipoiseError, did_you_mean
 
-__all__ = ["Loss", "LossName", "choose_loss", "margin"]
+__all__ = ["Loss", "LossName", "choose_loss", "likeliest", "margin"]
 
 LossName = Literal["ce", "dlr", "margin"]
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -78,3 +78,8 @@ def choose_loss(name: LossName, classes: int, targeted: bool) -> tuple[Loss, str
             f"{form} needs {needed} classes and there are {classes}: the margin loss was used",
         )
     return losses[name], ""
+
+
+def likeliest(logits: Tensor, labels: Tensor) -> Tensor:
+    """The wrong classes of each image by falling logit and then its label, with shape (B, K)."""
+    return _others(logits, labels).argsort(1, descending=True)

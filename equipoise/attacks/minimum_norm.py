@@ -7,7 +7,12 @@ point fools the classifier, r drops below the smallest distance found so far, an
 
 with a_k and c_k falling along half a cosine. At first r is the distance to the decision boundary of the classifier
 linearised at the image, min over j of (z_y - z_j) / ||grad (z_j - z_y)||_q, exact for a linear classifier away from the
-edges of [0, 1]. At the end, bisection on the line from the image to the nearest point found takes up the slack.
+edges of [0, 1].
+
+Half of the steps leave the label on the margin over all classes. A quarter each goes from the second and the third
+nearest of these boundaries towards their class alone, since a search that follows the nearest class never sees how near
+another one comes once both bend. At the end, bisection on the line from the image to the nearest point found takes up
+the slack.
 
 References:
     Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and defenses
@@ -18,14 +23,15 @@ References:
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from equipoise.attacks.attack import Attack, Search
-from equipoise.attacks.losses import margin
+from equipoise.attacks.losses import likeliest, margin
 
-__all__ = ["MinimumNorm"]
+__all__ = ["MinimumNorm", "nearest_boundaries"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,42 +58,39 @@ class MinimumNorm(Attack):
         rows = search.unbroken()
         if not len(rows):
             return
-        threat, bound = search.threat, search.threat.radius
-        clean, labels = search.images[rows], search.labels[rows]
-        x, radius = self._linearised(search, rows)
-        smallest = torch.full((len(rows),), torch.inf, device=clean.device)
-        nearest = clean.clone()
-        for k in range(self.steps):
-            _, gap, gradient = search.gradient(rows, x, lambda z: margin(z, labels))
-            distance = threat.distance(clean, x)
-            closer = (gap > 0) & (distance < smallest)
-            smallest = torch.where(closer, distance, smallest)
-            nearest[closer] = x[closer]
-            decay = (1 + math.cos(math.pi * k / self.steps)) / 2
-            change = self.first_change * decay + 0.005
-            grown = torch.minimum(radius * (1 + change), smallest * (1 - 0.001))
-            radius = torch.where(gap > 0, smallest * (1 - change), grown).clamp(max=bound)
-            size = radius * (self.first_step * decay + 0.02)
-            x = search.inside(rows, threat.ascend(x, gradient, size), radius)
-        self._bisect(search, rows, nearest, smallest)
+        found = _Nearest(search, rows)
+        classes, distance, gradients = nearest_boundaries(search, rows, self.targets)
+        runs = min(3, classes.shape[1])
+        shares = {1: [1.0], 2: [0.5, 0.5], 3: [0.5, 0.25, 0.25]}[runs]
+        ends = [round(sum(shares[: k + 1]) * self.steps) for k in range(runs)]
+        for k, (start, end) in enumerate(pairwise([0, *ends])):
+            targets = classes[:, k] if k else None
+            self._approach(found, gradients[:, k], distance[:, k], targets, end - start)
+        self._bisect(search, rows, found.x, found.distance)
         search.distance[~search.success] = torch.inf
 
-    def _linearised(self, search: Search, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The nearest boundary of the classifier linearised at each image: a point there, and how far it is."""
-        threat, clean = search.threat, search.images[rows]
-        others = search.clean_logits[rows].scatter(1, search.labels[rows, None], -torch.inf)
-        targets = others.topk(min(self.targets, search.classes - 1), dim=1).indices
-        leads, gradients = search.slopes(rows, clean, targets)
-        n, m = leads.shape
-        slope = (
-            threat.dual(gradients.flatten(0, 1))
-            .reshape(n, m)
-            .clamp(min=torch.finfo(leads.dtype).tiny)
-        )
-        radius, best = (-leads / slope).min(1)
-        radius = radius.clamp(min=1e-6, max=threat.radius)
-        gradient = gradients[torch.arange(n, device=best.device), best]
-        return search.inside(rows, threat.ascend(clean, gradient, radius), radius), radius
+    def _approach(
+        self,
+        found: "_Nearest",
+        gradient: Tensor,
+        radius: Tensor,
+        targets: Tensor | None,
+        steps: int,
+    ) -> None:
+        """One run from the boundary at `radius` in the direction of `gradient`."""
+        search, rows, clean = found.search, found.rows, found.clean
+        threat, bound, labels = search.threat, search.threat.radius, search.labels[rows]
+        radius = torch.minimum(radius.clamp(min=1e-6, max=bound), found.distance)
+        x = search.inside(rows, threat.ascend(clean, gradient, radius), radius)
+        for k in range(steps):
+            logits, _, gradient = search.gradient(rows, x, lambda z: margin(z, labels, targets))
+            fooled = found.offer(x, logits)
+            decay = (1 + math.cos(math.pi * k / steps)) / 2
+            change = self.first_change * decay + 0.005
+            grown = torch.minimum(radius * (1 + change), found.distance * (1 - 0.001))
+            radius = torch.where(fooled, found.distance * (1 - change), grown).clamp(max=bound)
+            size = radius * (self.first_step * decay + 0.02)
+            x = search.inside(rows, threat.ascend(x, gradient, size), radius)
 
     def _bisect(self, search: Search, rows: Tensor, nearest: Tensor, smallest: Tensor) -> None:
         """Shortens each straight line from the clean image as far as it still fools, then reports."""
@@ -110,3 +113,46 @@ class MinimumNorm(Attack):
         shortened = clean + high[:, None, None, None] * (nearest - clean)
         x = torch.where((high < 1)[:, None, None, None], shortened, nearest)
         search.offer(rows, x, search.logits(rows, x))
+
+
+class _Nearest:
+    """The nearest misclassified point of each row so far."""
+
+    def __init__(self, search: Search, rows: Tensor) -> None:
+        self.search, self.rows, self.clean = search, rows, search.images[rows]
+        self.x = self.clean.clone()
+        self.distance = torch.full((len(rows),), torch.inf, device=rows.device)
+
+    def offer(self, x: Tensor, logits: Tensor) -> Tensor:
+        """Keeps `x` where it is misclassified and nearer; returns where it is misclassified, with shape (B,)."""
+        fooled = margin(logits, self.search.labels[self.rows]) > 0
+        distance = self.search.threat.distance(self.clean, x)
+        closer = fooled & (distance < self.distance)
+        self.distance = torch.where(closer, distance, self.distance)
+        self.x[closer] = x[closer]
+        return fooled
+
+
+def nearest_boundaries(
+    search: Search, rows: Tensor, targets: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The boundaries of the classifier linearised at the clean images, the nearest first.
+
+    One forward pass, and a backward pass for each class looked at.
+
+    Arguments:
+        rows: n of them.
+        targets: how many of the likeliest wrong classes to look at, m where there are fewer.
+
+    Returns:
+        classes with shape (n, m), the distances (z_y - z_j) / ||grad (z_j - z_y)||_q of their boundaries with shape
+        (n, m), and those gradients with shape (n, m, C, H, W).
+    """
+    classes = likeliest(search.clean_logits[rows], search.labels[rows])
+    classes = classes[:, : min(targets, search.classes - 1)]
+    leads, gradients = search.slopes(rows, search.images[rows], classes)
+    slope = search.threat.dual(gradients.flatten(0, 1)).reshape(leads.shape)
+    distance = -leads / slope.clamp(min=torch.finfo(leads.dtype).tiny)
+    distance, order = distance.sort(1)
+    each = torch.arange(len(rows), device=order.device)[:, None]
+    return classes.gather(1, order), distance, gradients[each, order]

@@ -32,12 +32,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from equipoise.attacks.apgd import APGD, ascend, likeliest
+from equipoise.attacks.apgd import APGD, ascend
 from equipoise.attacks.attack import Attack, Search
 from equipoise.attacks.fab import FAB
 from equipoise.attacks.frank_wolfe import FrankWolfe
-from equipoise.attacks.losses import margin
-from equipoise.attacks.minimum_norm import MinimumNorm
+from equipoise.attacks.losses import likeliest, margin
+from equipoise.attacks.minimum_norm import MinimumNorm, nearest_boundaries
 from equipoise.attacks.square import Square
 from equipoise.errors import EquipoiseError
 from equipoise.norms import Norm
@@ -134,7 +134,8 @@ class WorstCase(Attack):
         rows = search.unbroken()
         m = min(self.targets, search.classes - 1)
         classes = likeliest(search.clean_logits, search.labels)[:, :m]
-        classes[rows] = nearest_first(search, rows, classes[rows])
+        if len(rows):
+            classes[rows], _, _ = nearest_boundaries(search, rows, m)
         reached = torch.full(classes.shape, -torch.inf, device=classes.device)
         points = search.images.expand(m, *search.images.shape).clone()
         with _member(search, "targets"):
@@ -193,12 +194,3 @@ def _member(search: Search, name: str) -> Iterator[None]:
 def margin_of(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
     """z_t - z_y of several classes: shapes (B, K), (B,), (B, m) to (B, m)."""
     return logits.gather(1, classes) - logits.gather(1, labels[:, None])
-
-
-def nearest_first(search: Search, rows: Tensor, classes: Tensor) -> Tensor:
-    """`classes` with shape (len(rows), m), those first whose boundary is nearest in the linearised classifier."""
-    leads, gradients = search.slopes(rows, search.images[rows], classes)
-    n, m = leads.shape
-    slope = search.threat.dual(gradients.flatten(0, 1)).reshape(n, m)
-    distance = -leads / slope.clamp(min=torch.finfo(leads.dtype).tiny)
-    return classes.gather(1, distance.argsort(1))
