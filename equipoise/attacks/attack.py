@@ -150,7 +150,7 @@ class Search:
         return leads.detach(), self._finite(torch.stack(gradients, 1))
 
     def _gradient(self, value: Tensor, pixels: Tensor, *, keep: bool = False) -> Tensor:
-        """The gradient of a sum of values, 0 where no graph leads from them to the pixels; `keep` the graph for more."""
+        """The gradient of a sum of values, 0 where no graph leads to the pixels; `keep` the graph for more."""
         if value.requires_grad:
             (gradient,) = torch.autograd.grad(
                 value.sum(), pixels, retain_graph=keep, allow_unused=True

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from equipoise.errors import EquipoiseError, did_you_mean
 
-__all__ = ["Loss", "LossName", "choose_loss", "likeliest", "margin"]
+__all__ = ["Loss", "LossName", "choose_loss", "likeliest", "log_odds", "margin"]
 
 LossName = Literal["ce", "dlr", "margin"]
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]

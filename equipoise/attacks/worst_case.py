@@ -9,6 +9,8 @@ Members, in turn, each on the images that are left:
     focus      the three classes that came nearest: APGD goes on from the best point found, in rounds of 20 steps while
                an image can still make it: when it lacks at most four times what its last round gained, as a run whose
                gains halve from round to round would come to twice that gain
+    again      images that lack less than a tenth of what they lacked at first: longer runs from new random points, on
+               the log-odds and towards those three classes
     Square     100 queries without gradients
 
 Most robust images are far from any boundary and cost the first two members and the queries: 420 forward and backward
@@ -36,7 +38,7 @@ from equipoise.attacks.apgd import APGD, ascend
 from equipoise.attacks.attack import Attack, Search
 from equipoise.attacks.fab import FAB
 from equipoise.attacks.frank_wolfe import FrankWolfe
-from equipoise.attacks.losses import likeliest, margin
+from equipoise.attacks.losses import likeliest, log_odds, margin
 from equipoise.attacks.minimum_norm import MinimumNorm, nearest_boundaries
 from equipoise.attacks.square import Square
 from equipoise.errors import EquipoiseError
@@ -48,6 +50,9 @@ Budget = Literal["adaptive", "standard"]
 
 HOPE = 4.0
 """How many times its last gain an image may lack for another round."""
+
+NEAR = 0.1
+"""The share of the clean image's gap that an image may still lack to be tried again."""
 
 NEARER = 0.05
 """By which share of the gap Square has to beat gradients before they count as misleading."""
@@ -179,6 +184,25 @@ class WorstCase(Attack):
                     rows, rank = left, rank[kept]
                     gained = best - before[kept]
                     value, x = best, best_x
+                    reached[rows, rank] = value
+        self._again(search, classes, reached, clean)
+
+    def _again(self, search: Search, classes: Tensor, reached: Tensor, clean: Tensor) -> None:
+        """Longer runs from new random points, for images that lack little."""
+        near = (reached >= NEAR * clean) & reached.isfinite()
+        order = reached.argsort(1, descending=True)[:, : self.focus]
+        with _member(search, "again"):
+            for choice in range(1 + order.shape[1]):
+                rows = search.unbroken()
+                rows = rows[near[rows].any(1)]
+                if not len(rows):
+                    return
+                images, targets = search.images[rows], None
+                if choice:
+                    targets = classes[rows, order[rows, choice - 1]]
+                loss = margin if choice else log_odds
+                noise = search.threat.random(images, search.generators(rows, choice))
+                ascend(search, loss, rows, images + noise, steps=3 * self.steps, targets=targets)
 
 
 @contextmanager

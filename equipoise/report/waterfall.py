@@ -16,6 +16,7 @@ ORDER = (
     "targets",
     "corners",
     "focus",
+    "again",
     "APGD-CE",
     "APGD-T",
     "FAB-T",
