@@ -11,7 +11,7 @@ edges of [0, 1].
 
 Half of the steps leave the label on the margin over all classes. A quarter each goes from the second and the third
 nearest of these boundaries towards their class alone, since a search that follows the nearest class never sees how near
-another one comes once both bend. At the end, bisection on the line from the image to the nearest point found takes up
+another one comes once both bend. With fewer than 20 steps all leave the label. At the end, bisection on the line from the image to the nearest point found takes up
 the slack.
 
 References:
@@ -32,6 +32,9 @@ from equipoise.attacks.attack import Attack, Search
 from equipoise.attacks.losses import likeliest, margin
 
 __all__ = ["MinimumNorm", "nearest_boundaries"]
+
+FEW = 20
+"""Steps below which a search has enough to do with one direction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +63,15 @@ class MinimumNorm(Attack):
             return
         found = _Nearest(search, rows)
         classes, distance, gradients = nearest_boundaries(search, rows, self.targets)
-        runs = min(3, classes.shape[1])
+        runs = min(3, classes.shape[1]) if self.steps >= FEW else 1
         shares = {1: [1.0], 2: [0.5, 0.5], 3: [0.5, 0.25, 0.25]}[runs]
         ends = [round(sum(shares[: k + 1]) * self.steps) for k in range(runs)]
+        reached = torch.zeros_like(found.distance)
         for k, (start, end) in enumerate(pairwise([0, *ends])):
             targets = classes[:, k] if k else None
-            self._approach(found, gradients[:, k], distance[:, k], targets, end - start)
+            # Where nothing was found yet, the radius goes on growing from where it is.
+            radius = torch.maximum(distance[:, k], reached.where(found.distance.isinf(), 0))
+            reached = self._approach(found, gradients[:, k], radius, targets, end - start)
         self._bisect(search, rows, found.x, found.distance)
         search.distance[~search.success] = torch.inf
 
@@ -76,8 +82,8 @@ class MinimumNorm(Attack):
         radius: Tensor,
         targets: Tensor | None,
         steps: int,
-    ) -> None:
-        """One run from the boundary at `radius` in the direction of `gradient`."""
+    ) -> Tensor:
+        """One run from `radius` in the direction of `gradient`; returns the radius it ends with."""
         search, rows, clean = found.search, found.rows, found.clean
         threat, bound, labels = search.threat, search.threat.radius, search.labels[rows]
         radius = torch.minimum(radius.clamp(min=1e-6, max=bound), found.distance)
@@ -91,6 +97,7 @@ class MinimumNorm(Attack):
             radius = torch.where(fooled, found.distance * (1 - change), grown).clamp(max=bound)
             size = radius * (self.first_step * decay + 0.02)
             x = search.inside(rows, threat.ascend(x, gradient, size), radius)
+        return radius
 
     def _bisect(self, search: Search, rows: Tensor, nearest: Tensor, smallest: Tensor) -> None:
         """Shortens each straight line from the clean image as far as it still fools, then reports."""
