@@ -11,8 +11,8 @@ edges of [0, 1].
 
 Half of the steps leave the label on the margin over all classes. A quarter each goes from the second and the third
 nearest of these boundaries towards their class alone, since a search that follows the nearest class never sees how near
-another one comes once both bend. With fewer than 20 steps all leave the label. At the end, bisection on the line from the image to the nearest point found takes up
-the slack.
+another one comes once both bend. With fewer than 20 steps all leave the label. At the end, bisection on the line from
+the image to the nearest point found takes up the slack.
 
 References:
     Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and defenses
