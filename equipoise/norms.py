@@ -218,6 +218,8 @@ class L2(Threat):
             spent = _column((room_squared * cut).flatten(1).sum(1), delta)
             free = _column((size_squared * ~cut).flatten(1).sum(1), delta).clamp(min=tiny)
             larger = ((bound**2 - spent).clamp(min=0) / free).sqrt().clamp(max=1)
+            # An image of which nothing is cut off keeps its share to the last bit, whatever the others do.
+            larger = torch.where(_column(cut.flatten(1).any(1), cut), larger, share)
             if not (larger > share).any():
                 break
             share = torch.maximum(share, larger)

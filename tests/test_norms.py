@@ -240,3 +240,16 @@ def test_nearest_allowed_image_to_an_allowed_one_is_itself(kind):
     radius = kind(1.0).distance(images, moved) * 1.001
     found = kind(1.0).nearest(images, moved - images, radius)
     assert torch.allclose(found, moved, atol=1e-6)
+
+
+@kinds
+def test_nearest_allowed_image_does_not_depend_on_the_batch(kind):
+    generator = torch.Generator().manual_seed(2)
+    images = torch.rand(40, 1, 4, 4, generator=generator)
+    images[::2] = 0.4 + 0.2 * images[::2]  # far from the edges of [0, 1]
+    delta = 0.2 * torch.randn(40, 1, 4, 4, generator=generator)
+    threat = kind({eq.L1: 1.0, eq.L2: 0.3, eq.Linf: 0.1}[kind])
+    whole = threat.nearest(images, delta)
+    for row in range(40):
+        single = threat.nearest(images[row, None], delta[row, None])
+        assert torch.equal(single[0], whole[row])

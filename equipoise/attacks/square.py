@@ -61,7 +61,11 @@ class Square(Attack):
     horizon: int | None = None
 
     def search(self, search: Search) -> None:
-        threat, rows = search.threat, search.unbroken()
+        self.query(search, search.unbroken())
+
+    def query(self, search: Search, rows: Tensor) -> None:
+        """Queries for some of the unbroken rows."""
+        threat = search.threat
         if not (len(rows) and threat.radius):
             return
         start, change = (_stripes, _repaint) if threat.norm is Norm.LINF else (_grid, _move)

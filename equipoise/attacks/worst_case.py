@@ -14,8 +14,8 @@ Members, in turn, each on the images that are left:
     Square     100 queries without gradients
 
 Most robust images are far from any boundary and cost the first two members and the queries: 521 forward and backward
-passes each for 10 classes. Where Square breaks an image, or comes nearer to it than gradients did, gradients mislead:
-all images left then get its 5,000 queries.
+passes each for 10 classes. Where Square comes nearer to a wrong answer than gradients did, gradients mislead, and the
+image gets its 5,000 queries.
 
 `budget="standard"` is AutoAttack's standard version instead: APGD on the log-odds, targeted APGD on the DLR loss and
 targeted FAB, 100 steps each, then Square with 5,000 queries. For L1 its APGD does not begin in larger balls.
@@ -122,19 +122,21 @@ class WorstCase(Attack):
         before = search.margin.clone()
         with _member(search, "Square"):
             Square(queries=self.queries).search(search)
-            nearer = search.margin > before - NEARER * before.clamp(max=0)
-            misled = int((nearer & (before <= 0)).sum())
-            if misled:
+            # Each image decides for itself, so that its answer does not depend on the batch.
+            misled = ~search.success & (search.margin > (1 - NEARER) * before)
+            if misled.any():
                 search.notes.append(
-                    f"{misled} images were broken or brought nearer to it by queries without gradients than by "
-                    "gradients: all that were left got 5000 queries"
+                    "queries without gradients came nearer to a wrong answer than gradients did on some images, which "
+                    "got 5000 of them"
                 )
-                Square().search(search)
+                Square().query(search, misled.nonzero().squeeze(1))
 
     def _targets(self, search: Search) -> tuple[Tensor, Tensor, Tensor]:
-        """Runs towards each class; returns classes, margins reached and points, the last two -inf and empty elsewhere.
+        """Runs towards each of m classes.
 
-        Shapes are (B, m), (B, m) and (m, B, C, H, W).
+        Returns:
+            classes with shape (B, m), margins reached with shape (B, m), -inf for what is broken, and the points where
+            they were reached with shape (m, B, C, H, W).
         """
         rows = search.unbroken()
         m = min(self.targets, search.classes - 1)
@@ -163,7 +165,7 @@ class WorstCase(Attack):
     def _focus(self, search: Search, classes: Tensor, reached: Tensor, points: Tensor) -> None:
         """Further rounds towards the classes that came nearest, while there is hope."""
         order = reached.argsort(1, descending=True)
-        clean = margin_of(search.clean_logits, search.labels, classes)
+        clean = _leads(search.clean_logits, search.labels, classes)
         with _member(search, "focus"):
             for choice in range(min(self.focus, classes.shape[1])):
                 rows = search.unbroken()
@@ -215,6 +217,6 @@ def _member(search: Search, name: str) -> Iterator[None]:
         search.stage = outer
 
 
-def margin_of(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+def _leads(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
     """z_t - z_y of several classes: shapes (B, K), (B,), (B, m) to (B, m)."""
     return logits.gather(1, classes) - logits.gather(1, labels[:, None])
