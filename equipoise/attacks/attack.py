@@ -65,7 +65,7 @@ class AttackResult:
 
 @dataclass
 class Search:
-    """The state of one attack on one batch of n images; rows index the images.
+    """The state of one attack on one batch of n images; rows index the images, and may name one several times.
 
     `best` holds the image to return for each row, `success` whether it is misclassified, `distance` how far it is from
     the clean image, `margin` the largest lead of a wrong class there, and `broken_by` the `stage` that found it.
@@ -114,7 +114,7 @@ class Search:
 
     def logits(self, rows: Tensor, x: Tensor) -> Tensor:
         """Logits with shape (len(rows), K); one forward pass for each row."""
-        self.forwards[rows] += 1
+        self._count(rows, forwards=1)
         with torch.no_grad():
             return self.net(x).float()
 
@@ -122,8 +122,7 @@ class Search:
         self, rows: Tensor, x: Tensor, loss: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, loss (one per row) and the loss's gradient at `x`; one forward and one backward pass for each row."""
-        self.forwards[rows] += 1
-        self.backwards[rows] += 1
+        self._count(rows, forwards=1, backwards=1)
         with torch.enable_grad():
             pixels = x.detach().clone().requires_grad_(True)
             logits = self.net(pixels).float()
@@ -140,14 +139,17 @@ class Search:
         Returns:
             z_t - z_y with shape (len(rows), m), and its gradients with shape (len(rows), m, C, H, W).
         """
-        self.forwards[rows] += 1
-        self.backwards[rows] += targets.shape[1]
+        self._count(rows, forwards=1, backwards=targets.shape[1])
         with torch.enable_grad():
             pixels = x.detach().clone().requires_grad_(True)
             logits = self.net(pixels).float()
             leads = logits.gather(1, targets) - logits.gather(1, self.labels[rows, None])
             gradients = [self._gradient(lead, pixels, keep=True) for lead in leads.unbind(1)]
         return leads.detach(), self._finite(torch.stack(gradients, 1))
+
+    def _count(self, rows: Tensor, forwards: int, backwards: int = 0) -> None:
+        self.forwards.index_add_(0, rows, torch.full_like(rows, forwards))
+        self.backwards.index_add_(0, rows, torch.full_like(rows, backwards))
 
     def _gradient(self, value: Tensor, pixels: Tensor, *, keep: bool = False) -> Tensor:
         """The gradient of a sum of values, 0 where no graph leads to the pixels; `keep` the graph for more."""
@@ -173,7 +175,7 @@ class Search:
         """Keeps `x` where it is misclassified.
 
         Returns:
-            which of `rows` are misclassified, with shape (len(rows),).
+            which of `rows` are broken by now, with shape (len(rows),).
         """
         lead = self._lead(rows, logits)
         fooled = lead > 0
@@ -182,7 +184,7 @@ class Search:
             self.success[rows[fooled]] = True
             for row in rows[fooled].tolist():
                 self.broken_by[row] = self.stage
-        return fooled
+        return self.success[rows]
 
     def attempt(self, rows: Tensor, x: Tensor, logits: Tensor) -> None:
         """Keeps `x`, where a run ended, as the image to return: as a success, or as an unbroken row's best attempt."""
@@ -202,8 +204,14 @@ class Search:
         return torch.where(logits.isfinite().all(1), lead, -torch.inf)
 
     def _keep(self, rows: Tensor, x: Tensor, lead: Tensor) -> None:
+        # One entry for each row: that with the largest lead, the first where several have it.
+        order = lead.argsort(descending=True, stable=True)
+        order = order[rows[order].argsort(stable=True)]
+        first = rows[order].diff(prepend=rows.new_tensor([-1])) > 0
+        chosen = order[first]
+        rows, x = rows[chosen], x[chosen]
         self.best[rows] = x
-        self.margin[rows] = lead
+        self.margin[rows] = lead[chosen]
         self.distance[rows] = self.threat.distance(self.images[rows], x)
 
 

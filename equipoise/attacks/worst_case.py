@@ -113,12 +113,12 @@ class WorstCase(Attack):
     def _adaptive(self, search: Search) -> None:
         with _member(search, "descent"):
             APGD(steps=self.steps).search(search)
-        classes, reached, points = self._targets(search)
         if search.threat.norm is Norm.L1:
             with _member(search, "corners"):
                 FrankWolfe(steps=6, targets=self.targets).search(search)
                 MinimumNorm(steps=50, targets=self.targets).search(search)
-        self._focus(search, classes, reached, points)
+        aims = self._aim(search)
+        self._again(search, aims)
         before = search.margin.clone()
         with _member(search, "Square"):
             Square(queries=self.queries).search(search)
@@ -131,80 +131,105 @@ class WorstCase(Attack):
                 )
                 Square().query(search, misled.nonzero().squeeze(1))
 
-    def _targets(self, search: Search) -> tuple[Tensor, Tensor, Tensor]:
-        """Runs towards each of m classes.
-
-        Returns:
-            classes with shape (B, m), margins reached with shape (B, m), -inf for what is broken, and the points where
-            they were reached with shape (m, B, C, H, W).
-        """
-        rows = search.unbroken()
-        m = min(self.targets, search.classes - 1)
+    def _aim(self, search: Search) -> "_Aims":
+        """Runs towards the m nearest classes, all of an image's at once, and further rounds where there is hope."""
+        rows, m = search.unbroken(), min(self.targets, search.classes - 1)
         classes = likeliest(search.clean_logits, search.labels)[:, :m]
         if len(rows):
             classes[rows], _, _ = nearest_boundaries(search, rows, m)
-        reached = torch.full(classes.shape, -torch.inf, device=classes.device)
-        points = search.images.expand(m, *search.images.shape).clone()
-        with _member(search, "targets"):
-            for rank in range(m):
-                rows = search.unbroken()
-                if not len(rows):
-                    break
-                noise = search.threat.random(search.images[rows], search.generators(rows, rank))
-                left, best_x, best = ascend(
-                    search,
-                    margin,
-                    rows,
-                    search.images[rows] + noise,
-                    steps=self.steps,
-                    targets=classes[rows, rank],
+        aims = _Aims(search, classes)
+        for pairs, rank in _together(search, rows, m):
+            with _member(search, "targets"):
+                start = _random_starts(search, pairs, rank)
+                left, x, value = ascend(
+                    search, margin, pairs, start, steps=self.steps, targets=classes[pairs, rank]
                 )
-                reached[left, rank], points[rank, left] = best, best_x
-        return classes, reached, points
+            rank = rank[~search.success[pairs]]
+            aims.reached[left, rank] = value
+            with _member(search, "focus"):
+                self._focus(search, aims, left, rank, x)
+        return aims
 
-    def _focus(self, search: Search, classes: Tensor, reached: Tensor, points: Tensor) -> None:
+    def _focus(
+        self, search: Search, aims: "_Aims", rows: Tensor, rank: Tensor, x: Tensor
+    ) -> None:
         """Further rounds towards the classes that came nearest, while there is hope."""
-        order = reached.argsort(1, descending=True)
-        clean = _leads(search.clean_logits, search.labels, classes)
-        with _member(search, "focus"):
-            for choice in range(min(self.focus, classes.shape[1])):
-                rows = search.unbroken()
-                rank = order[rows, choice]
-                value, x = reached[rows, rank], points[rank, rows]
-                gained = value - clean[rows, rank]
-                for _ in range(self.rounds):
-                    hope = (-value <= HOPE * gained) & ~search.success[rows]
-                    rows, rank, value, x = rows[hope], rank[hope], value[hope], x[hope]
-                    if not len(rows):
-                        break
-                    targets, before = classes[rows, rank], value
-                    left, best_x, best = ascend(
-                        search, margin, rows, x, steps=self.steps, targets=targets, size=1.0
-                    )
-                    # What was broken on the way is gone from `left`, which keeps the order of `rows`.
-                    kept = torch.isin(rows, left)
-                    rows, rank = left, rank[kept]
-                    gained = best - before[kept]
-                    value, x = best, best_x
-                    reached[rows, rank] = value
-        self._again(search, classes, reached, clean)
+        chosen = (aims.order(self.focus)[rows] == rank[:, None]).any(1)
+        rows, rank, x = rows[chosen], rank[chosen], x[chosen]
+        value = aims.reached[rows, rank]
+        gained = value - aims.clean[rows, rank]
+        for _ in range(self.rounds):
+            hope = -value <= HOPE * gained
+            rows, rank, x, value = (part[hope] for part in (rows, rank, x, value))
+            if not len(rows):
+                return
+            left, x, after = ascend(
+                search,
+                margin,
+                rows,
+                x,
+                steps=self.steps,
+                targets=aims.classes[rows, rank],
+                size=1.0,
+            )
+            # What was broken on the way is gone from `left`, which keeps the order of `rows`.
+            kept = ~search.success[rows]
+            gained, rows, rank, value = after - value[kept], left, rank[kept], after
+            aims.reached[rows, rank] = value
 
-    def _again(self, search: Search, classes: Tensor, reached: Tensor, clean: Tensor) -> None:
+    def _again(self, search: Search, aims: "_Aims") -> None:
         """Longer runs from new random points, for images that lack little."""
-        near = (reached >= NEAR * clean) & reached.isfinite()
-        order = reached.argsort(1, descending=True)[:, : self.focus]
+        rows, steps = search.unbroken(), 3 * self.steps
+        rows = rows[(aims.reached[rows] >= NEAR * aims.clean[rows]).any(1)]
+        order = aims.order(self.focus)
         with _member(search, "again"):
-            for choice in range(1 + order.shape[1]):
-                rows = search.unbroken()
-                rows = rows[near[rows].any(1)]
-                if not len(rows):
-                    return
-                images, targets = search.images[rows], None
-                if choice:
-                    targets = classes[rows, order[rows, choice - 1]]
-                loss = margin if choice else log_odds
-                noise = search.threat.random(images, search.generators(rows, choice))
-                ascend(search, loss, rows, images + noise, steps=3 * self.steps, targets=targets)
+            if len(rows):
+                start = _random_starts(search, rows, torch.zeros_like(rows))
+                ascend(search, log_odds, rows, start, steps=steps)
+            for pairs, choice in _together(search, rows[~search.success[rows]], order.shape[1]):
+                start = _random_starts(search, pairs, 1 + choice)
+                targets = aims.classes[pairs, order[pairs, choice]]
+                ascend(search, margin, pairs, start, steps=steps, targets=targets)
+
+
+class _Aims:
+    """The m classes that runs aim at and how near they came: all tensors have shape (B, m).
+
+    `clean` holds z_t - z_y at the clean images, `reached` the largest found, -inf where there was no run.
+    """
+
+    def __init__(self, search: Search, classes: Tensor) -> None:
+        self.classes = classes
+        own = search.clean_logits.gather(1, search.labels[:, None])
+        self.clean = search.clean_logits.gather(1, classes) - own
+        self.reached = torch.full_like(self.clean, -torch.inf)
+
+    def order(self, count: int) -> Tensor:
+        """Which came nearest, with shape (B, count), or (B, m) where m is less."""
+        return self.reached.argsort(dim=1, descending=True, stable=True)[:, :count]
+
+
+def _together(search: Search, rows: Tensor, runs: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and numbers of several runs for each image, of as many images at a time as fill a batch.
+
+    The runs of an image go side by side, so that one that breaks it ends the others.
+    """
+    for part in rows.split(max(1, len(search.images) // runs)):
+        if len(part):
+            yield (
+                part.repeat_interleave(runs),
+                torch.arange(runs, device=part.device).repeat(len(part)),
+            )
+
+
+def _random_starts(search: Search, rows: Tensor, numbers: Tensor) -> Tensor:
+    """A random point of the ball for each run."""
+    start = search.images[rows]
+    for number in numbers.unique().tolist():
+        here = numbers == number
+        noise = search.threat.random(start[here], search.generators(rows[here], number))
+        start[here] += noise
+    return start
 
 
 @contextmanager
@@ -216,7 +241,3 @@ def _member(search: Search, name: str) -> Iterator[None]:
     finally:
         search.stage = outer
 
-
-def _leads(logits: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-    """z_t - z_y of several classes: shapes (B, K), (B,), (B, m) to (B, m)."""
-    return logits.gather(1, classes) - logits.gather(1, labels[:, None])
