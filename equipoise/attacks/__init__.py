@@ -2,6 +2,7 @@
 
 from equipoise.attacks.apgd import APGD
 from equipoise.attacks.attack import Attack, AttackResult, Search
+from equipoise.attacks.bpda import BPDA
 from equipoise.attacks.fab import FAB
 from equipoise.attacks.frank_wolfe import FrankWolfe
 from equipoise.attacks.minimum_norm import MinimumNorm
@@ -19,6 +20,7 @@ __all__ = [
     "FrankWolfe",
     "Square",
     "Transfer",
+    "BPDA",
     "Attack",
     "AttackResult",
     "Search",

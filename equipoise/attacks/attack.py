@@ -43,6 +43,8 @@ class AttackResult:
             was left to gain where not.
         broken_by: for each image the attack, or member of an ensemble, that found `images`: "clean" where it was
             misclassified to begin with, "" where nothing was found.
+        agreement: with shape (B,): how far the gradient at the clean image says what small changes do, from -1 to 1,
+            see `equipoise.attacks.agreement`; NaN where the attack did not ask.
         forwards: with shape (B,): forward passes spent.
         backwards: with shape (B,): backward passes spent.
         notes: what the attack did other than its settings say, in sentences.
@@ -53,6 +55,7 @@ class AttackResult:
     distance: Tensor
     margin: Tensor
     broken_by: tuple[str, ...]
+    agreement: Tensor
     forwards: Tensor
     backwards: Tensor
     notes: tuple[str, ...] = ()
@@ -87,6 +90,7 @@ class Search:
         self.distance = torch.zeros(n, device=device)
         self.margin = torch.full((n,), -torch.inf, device=device)
         self.broken_by = [""] * n
+        self.agreement = torch.full((n,), torch.nan, device=device)
         self.forwards = torch.zeros(n, dtype=torch.int64, device=device)
         self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
 
@@ -309,6 +313,7 @@ class Attack(ABC):
             distance=state.distance,
             margin=state.margin,
             broken_by=tuple(state.broken_by),
+            agreement=state.agreement,
             forwards=state.forwards,
             backwards=state.backwards,
             notes=tuple(dict.fromkeys(state.notes)),

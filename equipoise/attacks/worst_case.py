@@ -3,9 +3,9 @@
 Members, in turn, each on the images that are left:
 
     descent    APGD away from the label on the log-odds, 20 steps
-    targets    APGD towards each of 9 wrong classes on the margin z_t - z_y, 20 steps each, first the class whose
-               boundary is nearest in the classifier linearised at the image, at (z_y - z_t) / ||grad (z_t - z_y)||_q
     corners    for L1 only, whose ball has many: FrankWolfe, 6 steps towards each class, and MinimumNorm, 50 steps
+    targets    APGD towards 9 wrong classes on the margin z_t - z_y, 20 steps each, side by side: those whose boundary
+               is nearest in the classifier linearised at the image, at (z_y - z_t) / ||grad (z_t - z_y)||_q
     focus      the three classes that came nearest: APGD goes on from the best point found, in rounds of 20 steps while
                an image can still make it: when it lacks at most four times what its last round gained, as a run whose
                gains halve from round to round would come to twice that gain
@@ -13,9 +13,12 @@ Members, in turn, each on the images that are left:
                points, on the log-odds and towards those three classes
     Square     100 queries without gradients
 
-Most robust images are far from any boundary and cost the first two members and the queries: 521 forward and backward
-passes each for 10 classes. Where Square comes nearer to a wrong answer than gradients did, gradients mislead, and the
-image gets its 5,000 queries.
+Most robust images are far from any boundary and cost descent, targets and the queries: 543 forward and backward passes
+each for 10 classes. Gradients mislead where they do not agree with small changes (`equipoise.attacks.agreement`), or
+where Square comes nearer to a wrong answer than they did. Such images get two members more:
+
+    BPDA       thresholds replaced by the identity and gradients averaged, 30 steps away and towards each class
+    Square     5,000 queries
 
 `budget="standard"` is AutoAttack's standard version instead: APGD on the log-odds, targeted APGD on the DLR loss and
 targeted FAB, 100 steps each, then Square with 5,000 queries. For L1 its APGD does not begin in larger balls.
@@ -34,8 +37,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from equipoise.attacks.agreement import MISLEADING, measure_agreement
 from equipoise.attacks.apgd import APGD, ascend
 from equipoise.attacks.attack import Attack, Search
+from equipoise.attacks.bpda import BPDA
 from equipoise.attacks.fab import FAB
 from equipoise.attacks.frank_wolfe import FrankWolfe
 from equipoise.attacks.losses import likeliest, log_odds, margin
@@ -109,6 +114,7 @@ class WorstCase(Attack):
         for name, attack in members.items():
             with _member(search, name):
                 attack.search(search)
+        measure_agreement(search, search.unbroken())
 
     def _adaptive(self, search: Search) -> None:
         with _member(search, "descent"):
@@ -119,17 +125,24 @@ class WorstCase(Attack):
                 MinimumNorm(steps=50, targets=self.targets).search(search)
         aims = self._aim(search)
         self._again(search, aims)
+        measure_agreement(search, search.unbroken())
         before = search.margin.clone()
         with _member(search, "Square"):
             Square(queries=self.queries).search(search)
-            # Each image decides for itself, so that its answer does not depend on the batch.
-            misled = ~search.success & (search.margin > (1 - NEARER) * before)
-            if misled.any():
-                search.notes.append(
-                    "queries without gradients came nearer to a wrong answer than gradients did on some images, which "
-                    "got 5000 of them"
-                )
-                Square().query(search, misled.nonzero().squeeze(1))
+        # Each image decides for itself, so that its answer does not depend on the batch.
+        misled = search.agreement < MISLEADING
+        misled |= search.margin > (1 - NEARER) * before
+        rows = (misled & ~search.success).nonzero().squeeze(1)
+        if not len(rows):
+            return
+        search.notes.append(
+            "on some images gradients mislead: small changes do not what they promise, or queries without gradients "
+            "came nearer to a wrong answer; there BPDA and 5000 queries were tried too"
+        )
+        with _member(search, "BPDA"):
+            BPDA(targets=self.targets).descend(search, rows)
+        with _member(search, "Square"):
+            Square().query(search, rows[~search.success[rows]])
 
     def _aim(self, search: Search) -> "_Aims":
         """Runs towards the m nearest classes, all of an image's at once, and further rounds where there is hope."""
@@ -138,21 +151,19 @@ class WorstCase(Attack):
         if len(rows):
             classes[rows], _, _ = nearest_boundaries(search, rows, m)
         aims = _Aims(search, classes)
-        for pairs, rank in _together(search, rows, m):
+        for pairs, ranks in _together(search, rows, m):
             with _member(search, "targets"):
-                start = _random_starts(search, pairs, rank)
+                start = _random_starts(search, pairs, ranks)
                 left, x, value = ascend(
-                    search, margin, pairs, start, steps=self.steps, targets=classes[pairs, rank]
+                    search, margin, pairs, start, steps=self.steps, targets=classes[pairs, ranks]
                 )
-            rank = rank[~search.success[pairs]]
+            rank = ranks[~search.success[pairs]]
             aims.reached[left, rank] = value
             with _member(search, "focus"):
                 self._focus(search, aims, left, rank, x)
         return aims
 
-    def _focus(
-        self, search: Search, aims: "_Aims", rows: Tensor, rank: Tensor, x: Tensor
-    ) -> None:
+    def _focus(self, search: Search, aims: "_Aims", rows: Tensor, rank: Tensor, x: Tensor) -> None:
         """Further rounds towards the classes that came nearest, while there is hope."""
         chosen = (aims.order(self.focus)[rows] == rank[:, None]).any(1)
         rows, rank, x = rows[chosen], rank[chosen], x[chosen]
@@ -240,4 +251,3 @@ def _member(search: Search, name: str) -> Iterator[None]:
         yield
     finally:
         search.stage = outer
-

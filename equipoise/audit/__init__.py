@@ -6,12 +6,14 @@ from types import ModuleType
 from equipoise.audit.auditing import audit, check
 from equipoise.audit.claims import Claim, judge, write_claims
 from equipoise.audit.run import Run
+from equipoise.audit.soundness import Soundness
 from equipoise.audit.statistics import Curve, Estimate, Statistic, robustness_curve
 
 __all__ = [
     "audit",
     "check",
     "Run",
+    "Soundness",
     "Statistic",
     "Estimate",
     "Curve",

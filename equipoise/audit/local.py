@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from equipoise.audit.plan import Plan, Shard
 from equipoise.images import Batch, encode_png
+from equipoise.probes import Request
 from equipoise.store import write_shard
 from equipoise.streams import digest
 
@@ -83,10 +84,17 @@ def measure_range(
             types = _IMAGE_TYPES
         else:
             classifier, probe = plan.classifiers[shard.classifier], plan.probes[shard.probe]
+            others = {n: c for n, c in plan.classifiers.items() if n != shard.classifier}
             columns, notes = [], []
             for b, flags in zip(batches, pictured, strict=True):
                 here = replace(b, images=b.images.to(device), labels=b.labels.to(device))
-                answers = probe.measure(classifier, here, seed=plan.seed, pictured=flags)
+                request = Request(
+                    seed=plan.seed,
+                    pictured=flags,
+                    examined=[row in plan.examined for row in b.indices],
+                    others=others if probe.compares else {},
+                )
+                answers = probe.measure(classifier, here, request)
                 columns.append(_common(shard, b) | answers.columns)
                 notes += answers.notes
             types = _COMMON_TYPES | dict(probe.types)

@@ -1,13 +1,15 @@
 """The plan of an audit: classifiers x probes x ranges of images, cut into shards with an identity each.
 
 A shard's identity is a digest of the classifier's weights, code and behaviour, the probe's settings, the fingerprint of
-the images in the range, which of them are pictured, the seed and the version of the schema. What has the same identity
-has the same content, whoever computed it; the size of a batch and the order of work are not part of it, since they
-change nothing.
+the images in the range, which of them are pictured or examined twice, the seed and the version of the schema. What has
+the same identity has the same content, whoever computed it; the size of a batch and the order of work are not part of
+it, since they change nothing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from equipoise.classifiers import Classifier
 from equipoise.images import Images
@@ -18,6 +20,9 @@ __all__ = ["IMAGES", "SCHEMA", "Plan", "Shard", "make_plan"]
 
 SCHEMA = 1
 """Version of the columns and of run.json; a change of meaning raises it."""
+
+EXAMINED = 64
+"""Images in the random sample that probes may look at a second time."""
 
 IMAGES = "images"
 """The name under which the images themselves are kept: ids, labels, groups, digests, thumbnails."""
@@ -57,6 +62,7 @@ class Plan:
     classifiers: dict[str, Classifier]
     probes: dict[str, Probe]
     pictured: frozenset[int]
+    examined: frozenset[int]
     seed: int
     natures: dict[str, str]
     shards: tuple[Shard, ...]
@@ -80,6 +86,8 @@ def make_plan(
     pictured = frozenset(
         round(k * (n - 1) / max(1, pictures - 1)) for k in range(min(pictures, n))
     )
+    sample = np.random.default_rng(seed).choice(n, min(n, EXAMINED), replace=False)
+    examined = frozenset(sample.tolist())
     named = {str(probe): probe for probe in probes}
     shape = data.shape
     nature = {name: digest(c.fingerprint(), c.behaviour(shape)) for name, c in classifiers.items()}
@@ -87,10 +95,12 @@ def make_plan(
     for first in range(0, n, shard_size):
         last = min(first + shard_size, n)
         rows = range(first, last)
-        images = digest(data.fingerprint(rows), sorted(pictured & set(rows)), SCHEMA)
+        marked = [sorted(flagged & set(rows)) for flagged in (pictured, examined)]
+        images = digest(data.fingerprint(rows), *marked, SCHEMA)
         shards.append(Shard(None, IMAGES, first, last, images[:16]))
         for name, fingerprint in nature.items():
             for key, probe in named.items():
-                identity = digest(images, fingerprint, probe.nature(), seed)
+                others = [f for f in nature.values() if f != fingerprint] if probe.compares else []
+                identity = digest(images, fingerprint, probe.nature(), seed, *sorted(others))
                 shards.append(Shard(name, key, first, last, identity[:16]))
-    return Plan(data, shape, classifiers, named, pictured, seed, nature, tuple(shards))
+    return Plan(data, shape, classifiers, named, pictured, examined, seed, nature, tuple(shards))

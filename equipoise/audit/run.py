@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from equipoise.audit.claims import Claim, read_claims
 from equipoise.audit.plan import IMAGES, SCHEMA
+from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import read_json
-from equipoise.probes import load_probe
+from equipoise.probes import Adversarial, Standard, Transfer, load_probe
 from equipoise.store import arrays, connect, is_whole, read_facts, read_shards
 
 if TYPE_CHECKING:
@@ -171,6 +172,31 @@ class Run:
         `pandas.DataFrame(run.summary())` makes a table of it.
         """
         return self._summary
+
+    @cached_property
+    def _soundness(self) -> tuple[Soundness, ...]:
+        probes = {spec: load_probe(spec) for spec in self.probes}
+        standard = next((s for s, p in probes.items() if isinstance(p, Standard)), None)
+        transfers = {p.threat: s for s, p in probes.items() if isinstance(p, Transfer)}
+        found: list[Soundness] = []
+        threats = {s: p.threat for s, p in probes.items() if isinstance(p, Adversarial)}
+        for spec, threat in threats.items():
+            transfer = transfers.get(threat)
+            for name in self.classifiers:
+                if columns := self.columns(spec, name):
+                    found += examine(
+                        name,
+                        spec,
+                        columns,
+                        standard=self.columns(standard, name) if standard else {},
+                        transfer=self.columns(transfer, name) if transfer else {},
+                    )
+        return tuple(found)
+
+    def soundness(self) -> tuple[Soundness, ...]:
+        """How far each robust accuracy can be trusted: checks of every classifier under every threat, see
+        `equipoise.audit.soundness`; those that warn have a remedy."""
+        return self._soundness
 
     def claims(self) -> tuple[Claim, ...]:
         """The claims that a study wrote into the run, with their verdicts; none for a plain audit."""

@@ -5,19 +5,30 @@ from typing import get_args
 
 from equipoise.attacks.worst_case import Budget
 from equipoise.errors import EquipoiseError, did_you_mean
-from equipoise.norms import parse_threat
+from equipoise.norms import Threat, parse_threat
 from equipoise.probes.adversarial import Adversarial
 from equipoise.probes.counterfactual import Counterfactual
-from equipoise.probes.probe import Answers, Metric, Probe
+from equipoise.probes.probe import Answers, Metric, Probe, Request
 from equipoise.probes.standard import Standard
-from equipoise.specs import parse_spec, parse_whole_number
+from equipoise.probes.transfer import Transfer
+from equipoise.specs import Spec, parse_spec, parse_whole_number
 
-__all__ = ["Standard", "Adversarial", "Counterfactual", "load_probe", "Probe", "Answers", "Metric"]
+__all__ = [
+    "Standard",
+    "Adversarial",
+    "Transfer",
+    "Counterfactual",
+    "load_probe",
+    "Probe",
+    "Request",
+    "Answers",
+    "Metric",
+]
 
 
 def load_probe(spec: str) -> Probe:
     """The probe that `spec` names: ``standard``, ``adversarial:l2:0.5``, ``adversarial:linf:8/255?steps=100``,
-    ``adversarial:linf:8/255?budget=standard``, ``counterfactual:DIR``.
+    ``adversarial:linf:8/255?budget=standard``, ``transfer:l2:0.5``, ``counterfactual:DIR``.
 
     Raises:
         EquipoiseError: for an unknown probe, threat or option.
@@ -32,11 +43,7 @@ def load_probe(spec: str) -> Probe:
         return Standard()
     if parsed.kind == Adversarial.name:
         options = parsed.only("steps", "budget")
-        if not parsed.target:
-            raise EquipoiseError(
-                f"The probe {spec!r} needs a threat: write adversarial:linf:8/255 or adversarial:l2:0.5."
-            )
-        threat = parse_threat(parsed.target)
+        threat = _threat(spec, parsed)
         probe = Adversarial(threat)
         if "steps" in options:
             steps = parse_whole_number(options["steps"], f"the option steps of {spec!r}")
@@ -49,6 +56,9 @@ def load_probe(spec: str) -> Probe:
                 )
             probe = replace(probe, budget=budgets[options["budget"]])
         return probe
+    if parsed.kind == Transfer.name:
+        parsed.only()
+        return Transfer(_threat(spec, parsed))
     if parsed.kind == Counterfactual.name:
         parsed.only()
         if not parsed.target:
@@ -59,5 +69,16 @@ def load_probe(spec: str) -> Probe:
         return Counterfactual(parsed.target)
     raise EquipoiseError(
         f"Unknown probe {parsed.kind!r} in {spec!r}. "
-        + did_you_mean(parsed.kind, [Standard.name, Adversarial.name, Counterfactual.name])
+        + did_you_mean(
+            parsed.kind, [p.name for p in (Standard, Adversarial, Transfer, Counterfactual)]
+        )
     )
+
+
+def _threat(spec: str, parsed: Spec) -> Threat:
+    """The threat that the spec of a probe ends with."""
+    if not parsed.target:
+        raise EquipoiseError(
+            f"The probe {spec!r} needs a threat: write {parsed.kind}:linf:8/255 or {parsed.kind}:l2:0.5."
+        )
+    return parse_threat(parsed.target)

@@ -11,11 +11,18 @@ a misclassified image counting with radius 0.
 With `budget="standard"` the order is turned round, and `WorstCase` spends AutoAttack's standard schedule on every image
 first; the share of images that this schedule left is a metric of its own, to be quoted.
 
+Columns beside the verdict say how far it can be trusted:
+
+    agreement    of gradients with small changes, for images that withstood (`equipoise.attacks.agreement`)
+    steady       whether the classifier answers the same twice, about the image and about the adversarial one
+    confirmed    success, for a random classifier the share of 20 further answers that are wrong
+    doubled      for a random sample of images, success once `WorstCase` has been tried again twice as long
+
 Every attack errs on one side: it can miss a change that exists. Robust accuracy is an upper bound.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -23,12 +30,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from equipoise.attacks import MinimumNorm, WorstCase
+from equipoise.attacks import AttackResult, MinimumNorm, WorstCase
 from equipoise.attacks.worst_case import Budget
 from equipoise.classifiers import Classifier
 from equipoise.images import Batch, encode_png
 from equipoise.norms import Norm, Threat
-from equipoise.probes.probe import Answers, Columns, Metric, Probe
+from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
+from equipoise.probes.second_look import DRAWS, attack_twice_as_long, fool_again, repeats
 
 __all__ = ["Adversarial"]
 
@@ -54,6 +62,10 @@ class Adversarial(Probe):
         "radius": "FLOAT",
         "broken_by": "VARCHAR",
         "margin": "FLOAT",
+        "agreement": "FLOAT",
+        "steady": "BOOLEAN",
+        "confirmed": "FLOAT",
+        "doubled": "BOOLEAN",
         "adversarial_prediction": "INTEGER",
         "forwards": "INTEGER",
         "backwards": "INTEGER",
@@ -70,10 +82,9 @@ class Adversarial(Probe):
         options = "&".join(f"{key}={value}" for key, value in given.items() if value is not None)
         return f"{self.name}:{self.threat}" + (f"?{options}" if options else "")
 
-    def measure(
-        self, classifier: Classifier, batch: Batch, *, seed: int, pictured: Sequence[bool]
-    ) -> Answers:
-        images, labels, threat = batch.images, batch.labels, self.threat
+    def measure(self, classifier: Classifier, batch: Batch, request: Request) -> Answers:
+        images, labels, threat, seed = batch.images, batch.labels, self.threat, request.seed
+        attack = WorstCase(budget=self.budget)
         widest = replace(threat, radius=_diameter(threat.norm, images[0].numel()))
         least = MinimumNorm(steps=self.steps)(
             classifier, images, labels, widest, seed=seed, ids=batch.ids
@@ -81,51 +92,48 @@ class Adversarial(Probe):
         near = least.distance <= threat.radius
         # The schedule that is quoted is asked about every image.
         rows = (~near if self.budget == "adaptive" else least.distance > 0).nonzero().squeeze(1)
-        within = WorstCase(budget=self.budget)(
-            classifier,
-            images[rows],
-            labels[rows],
-            threat,
-            seed=seed,
-            ids=[batch.ids[row] for row in rows.tolist()],
-        )
-        forwards, backwards = least.forwards.clone(), least.backwards.clone()
-        forwards[rows] += within.forwards
-        backwards[rows] += within.backwards
-        broken_by = np.array(least.broken_by, dtype=object)
-        broken_by[(~near).cpu().numpy()] = ""
-        # Beyond the threat the nearest image found is of no use as a picture of the threat; the attempt within it is.
-        adversarial, radius, margin = (
-            part.clone() for part in (least.images, least.distance, least.margin)
-        )
-        for k, row in enumerate(rows.tolist()):
-            found = bool(within.success[k])
-            if found:
-                broken_by[row] = within.broken_by[k]
-            if found and within.distance[k] < radius[row]:
-                radius[row] = within.distance[k]
-            if radius[row] == within.distance[k] or not near[row]:
-                adversarial[row], margin[row] = within.images[k], within.margin[k]
+        ids = [batch.ids[row] for row in rows.tolist()]
+        within = attack(classifier, images[rows], labels[rows], threat, seed=seed, ids=ids)
+        best = _merge(least, within, rows, near)
+        success = best.distance <= threat.radius
+        steady = repeats(classifier, images, best.images)
+        confirmed = success.float()
+        confirmed[~steady] = fool_again(classifier, best.images[~steady], labels[~steady])
+        forwards = best.forwards + torch.where(steady, 4, 4 + DRAWS)
+        doubled = success.cpu().numpy().astype(object)
+        doubled[~np.array(request.examined)] = None
+        again = torch.tensor(request.examined, device=rows.device) & ~success
+        again = again.nonzero().squeeze(1)
+        longer = attack_twice_as_long(attack, classifier, batch, again, threat=threat, seed=seed)
+        doubled[again.cpu().numpy()] = longer.success.cpu().numpy()
+        forwards[again] += longer.forwards
+        backwards = best.backwards.index_add(0, again, longer.backwards)
         with torch.no_grad():
-            prediction = classifier(adversarial).argmax(1)
-        forwards += 1
+            prediction = classifier(best.images).argmax(1)
         pictures = [
             _pictures(a, b) if p else (None, None, None)
-            for a, b, p in zip(images, adversarial, pictured, strict=True)
+            for a, b, p in zip(images, best.images, request.pictured, strict=True)
         ]
         picture, change, amplification = (
             np.array(part, dtype=object) for part in zip(*pictures, strict=True)
         )
+        found = {
+            "success": success,
+            "distance": threat.distance(images, best.images),
+            "radius": best.distance,
+            "margin": best.margin,
+            "agreement": best.agreement,
+            "steady": steady,
+            "confirmed": confirmed,
+            "adversarial_prediction": prediction,
+            "forwards": forwards + 1,
+            "backwards": backwards,
+        }
         return Answers(
-            {
-                "success": (radius <= threat.radius).cpu().numpy(),
-                "distance": threat.distance(images, adversarial).cpu().numpy(),
-                "radius": radius.cpu().numpy(),
-                "broken_by": broken_by,
-                "margin": margin.cpu().numpy(),
-                "adversarial_prediction": prediction.cpu().numpy(),
-                "forwards": forwards.cpu().numpy(),
-                "backwards": backwards.cpu().numpy(),
+            {name: column.cpu().numpy() for name, column in found.items()}
+            | {
+                "broken_by": np.array(best.broken_by, dtype=object),
+                "doubled": doubled,
                 "picture": picture,
                 "change": change,
                 "amplification": amplification,
@@ -144,6 +152,41 @@ class Adversarial(Probe):
             name = f"robust accuracy at {self.threat} by AutoAttack's schedule"
             found.append(Metric(name, quoted, "share"))
         return found
+
+
+def _merge(least: AttackResult, within: AttackResult, rows: Tensor, near: Tensor) -> AttackResult:
+    """Both attacks as one: the smaller distance, and the image that belongs to the verdict about the threat.
+
+    Arguments:
+        least: of `MinimumNorm`, about every image.
+        within: of `WorstCase`, about `rows`.
+        near: which images `least` fooled within the threat.
+    """
+    images, distance, margin = (
+        part.clone() for part in (least.images, least.distance, least.margin)
+    )
+    agreement = torch.full_like(margin, torch.nan)
+    broken_by = [b if n else "" for b, n in zip(least.broken_by, near.tolist(), strict=True)]
+    for k, row in enumerate(rows.tolist()):
+        agreement[row] = within.agreement[k]
+        found = bool(within.success[k])
+        if found:
+            broken_by[row] = within.broken_by[k]
+        if found and within.distance[k] < distance[row]:
+            distance[row] = within.distance[k]
+        # Beyond the threat the nearest image found is no picture of the threat; the attempt within it is.
+        if distance[row] == within.distance[k] or not near[row]:
+            images[row], margin[row] = within.images[k], within.margin[k]
+    return AttackResult(
+        images=images,
+        success=near.index_put((rows,), near[rows] | within.success),
+        distance=distance,
+        margin=margin,
+        broken_by=tuple(broken_by),
+        agreement=agreement,
+        forwards=least.forwards.index_add(0, rows, within.forwards),
+        backwards=least.backwards.index_add(0, rows, within.backwards),
+    )
 
 
 def _diameter(norm: Norm, pixels: int) -> float:

@@ -16,7 +16,7 @@ A classifier that answers rightly follows the change; one that was trained to ig
 answer. Each share also comes for those counterfactuals alone that the oracles accept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -30,7 +30,7 @@ from equipoise.classifiers import Classifier
 from equipoise.counterfactuals import SPLITS, CounterfactualSet, Rows
 from equipoise.errors import EquipoiseError
 from equipoise.images import Batch, encode_png
-from equipoise.probes.probe import Answers, Columns, Metric, Probe
+from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
 from equipoise.streams import content_ids
 
 __all__ = ["POINTS", "Counterfactual"]
@@ -121,9 +121,7 @@ class Counterfactual(Probe):
             )
         return made
 
-    def measure(
-        self, classifier: Classifier, batch: Batch, *, seed: int, pictured: Sequence[bool]
-    ) -> Answers:
+    def measure(self, classifier: Classifier, batch: Batch, request: Request) -> Answers:
         ids = list(batch.ids)
         found = {split: self.made.rows(split, ids) for split in ("test", "same", "noise")}
         if found["test"].images.shape[1:] != batch.images.shape[1:]:
@@ -140,7 +138,9 @@ class Counterfactual(Probe):
             )
             for i, name in enumerate(ids)
         ]
-        answers = [row.ask(classifier, pictured=p) for row, p in zip(rows, pictured, strict=True)]
+        answers = [
+            row.ask(classifier, pictured=p) for row, p in zip(rows, request.pictured, strict=True)
+        ]
         columns = {}
         for name, kind in self.types.items():
             values = np.empty(len(answers), dtype=object)

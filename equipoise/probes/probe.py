@@ -13,9 +13,26 @@ from numpy.typing import NDArray
 from equipoise.classifiers import Classifier
 from equipoise.images import Batch
 
-__all__ = ["Answers", "Metric", "Probe"]
+__all__ = ["Answers", "Metric", "Probe", "Request"]
 
 Columns = Mapping[str, NDArray]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an audit asks beside classifier and images.
+
+    Attributes:
+        seed: of the random streams.
+        pictured: for which images to keep pictures, one flag each.
+        examined: which images belong to the random sample that gets a second, dearer look, one flag each.
+        others: the audit's other classifiers by name, for probes that compare.
+    """
+
+    seed: int
+    pictured: Sequence[bool]
+    examined: Sequence[bool]
+    others: Mapping[str, Classifier]
 
 
 @dataclass(frozen=True)
@@ -60,18 +77,17 @@ class Probe(ABC):
     name: ClassVar[str]
     types: ClassVar[Mapping[str, str]]
     """The SQL type of each column."""
+    compares: ClassVar[bool] = False
+    """Whether answers depend on the audit's other classifiers too."""
 
     @abstractmethod
-    def measure(
-        self, classifier: Classifier, batch: Batch, *, seed: int, pictured: Sequence[bool]
-    ) -> Answers:
+    def measure(self, classifier: Classifier, batch: Batch, request: Request) -> Answers:
         """Asks the question about every image of `batch`.
 
         Arguments:
             classifier: on the device of `batch`.
             batch: images with labels and ids.
-            seed: of the random streams.
-            pictured: for which images to keep pictures, one flag each.
+            request: everything else.
         """
 
     def nature(self) -> str:

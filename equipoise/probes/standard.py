@@ -4,7 +4,7 @@ prediction = argmax z; confidence = the softmax probability of the prediction; m
 exactly when the prediction is right.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ import torch
 from equipoise.attacks.losses import margin
 from equipoise.classifiers import Classifier
 from equipoise.images import Batch
-from equipoise.probes.probe import Answers, Columns, Metric, Probe
+from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
 
 __all__ = ["Standard"]
 
@@ -34,9 +34,7 @@ class Standard(Probe):
         return self.name
 
     @torch.no_grad()
-    def measure(
-        self, classifier: Classifier, batch: Batch, *, seed: int, pictured: Sequence[bool]
-    ) -> Answers:
+    def measure(self, classifier: Classifier, batch: Batch, request: Request) -> Answers:
         logits = classifier(batch.images).float()
         prediction = logits.argmax(1)
         return Answers(

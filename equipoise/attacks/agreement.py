@@ -1,0 +1,52 @@
+"""Does a classifier's gradient say what a small change does?
+
+With l the log-odds against the label and u_1, ..., u_n random directions, the agreement is the cosine between what the
+gradient g at x promises and what happens,
+
+    promised_i = <g, u_i>,    happens_i = (l(x + u_i) - l(x - u_i)) / 2.
+
+It is 1 for what is smooth at the scale of u and near 0 where the gradient vanishes, is noise, or follows wiggles that
+lead nowhere. The u_i are Gaussian with the length of a fifth of the radius, and at least 0.05 in the Euclidean norm, a
+length at which half precision still tells a change from rounding. x +- u may leave [0, 1] a little.
+"""
+
+import torch
+from torch import Tensor
+
+from equipoise.attacks.attack import Search
+from equipoise.attacks.losses import log_odds
+from equipoise.norms import Norm
+
+__all__ = ["MISLEADING", "measure_agreement"]
+
+MISLEADING = 0.8
+"""Agreement below which attacks should not trust an image's gradient."""
+
+DIRECTIONS = 10
+REACH = 0.2
+SHORTEST = 0.05
+
+
+def measure_agreement(search: Search, rows: Tensor) -> None:
+    """Fills `search.agreement` for `rows`: 21 forward passes and a backward pass for each."""
+    if not len(rows):
+        return
+    clean, labels = search.images[rows], search.labels[rows]
+    _, _, gradient = search.gradient(rows, clean, lambda z: log_odds(z, labels))
+    generators = search.generators(rows, "agreement")
+    promised, happens = [], []
+    for _ in range(DIRECTIONS):
+        noise = torch.stack([torch.randn(clean.shape[1:], generator=g) for g in generators])
+        noise = noise.to(clean)
+        length = torch.maximum(
+            REACH * search.threat.radius / search.threat.norm(noise), SHORTEST / Norm.L2(noise)
+        )
+        u = length[:, None, None, None] * noise
+        ahead, behind = (log_odds(search.logits(rows, clean + s * u), labels) for s in (1, -1))
+        promised.append((gradient * u).flatten(1).double().sum(1))
+        happens.append((ahead - behind).double() / 2)
+    a, b = torch.stack(promised), torch.stack(happens)
+    # Largest entries first, so that no square underflows or overflows.
+    a, b = (part / part.abs().amax(0).clamp(min=torch.finfo(part.dtype).tiny) for part in (a, b))
+    cosine = (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0)).clamp(min=1e-300)
+    search.agreement[rows] = cosine.nan_to_num(0.0).to(search.agreement)
