@@ -6,7 +6,7 @@ from conftest import Linear, grey_images, linear
 from torch import nn
 
 import equipoise as eq
-from equipoise.attacks import APGD, PGD, MinimumNorm
+from equipoise.attacks import APGD, FAB, PGD, FrankWolfe, MinimumNorm, Square
 from equipoise.attacks.apgd import checkpoints
 from equipoise.attacks.losses import choose_loss, margin
 from equipoise.classifiers import ResidualNet
@@ -18,10 +18,17 @@ ATTACKS = [
     APGD(steps=10, loss="dlr"),
     APGD(steps=8, loss="ce", targeted=True),
     MinimumNorm(steps=15),
+    FAB(steps=4, targets=3),
+    FAB(steps=2, restarts=3, targets=2),
+    Square(queries=25),
+    FrankWolfe(steps=5),
 ]
+SMALLEST = (MinimumNorm, FAB)
+"""Attacks that look for the smallest change, and report the distance inf where they found none."""
 THREATS = [eq.L1(2.0), eq.L2(0.4), eq.Linf(0.06)]
 attacks = pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 threats = pytest.mark.parametrize("threat", THREATS, ids=str)
+kinds = pytest.mark.parametrize("kind", [eq.L1, eq.L2, eq.Linf], ids=lambda k: k.__name__)
 
 
 def small_net(seed=0, classes=5):
@@ -49,10 +56,12 @@ def test_results_stay_in_ball_and_box_and_say_the_truth(attack, threat, classes)
     distance = threat.distance(images.double(), result.images.double())
     assert (distance <= threat.radius + 1e-6).all()
     finite = result.distance.isfinite()
+    assert torch.equal(finite, result.success) if isinstance(attack, SMALLEST) else finite.all()
     assert torch.allclose(distance[finite], result.distance[finite].double(), atol=1e-5)
     assert torch.equal(classifier(result.images).argmax(1) != labels, result.success)
     assert result.success[0]
     assert result.distance[0] == 0
+    assert result.passes[0] == 1
     assert torch.equal(result.images[0], images[0])
     assert not result.images.requires_grad
 
@@ -62,12 +71,15 @@ def test_results_stay_in_ball_and_box_and_say_the_truth(attack, threat, classes)
 def test_an_image_gets_the_same_answer_in_any_batch(attack, threat):
     classifier, images = small_net(), some_images(24)
     labels = classifier(images).argmax(1)
+    # Wrong from the start and never searched: rows of the search are not those of the batch.
+    labels[0] = (labels[0] + 1) % 5
     whole = attack(classifier, images, labels, threat, seed=5)
     order = torch.randperm(24, generator=torch.Generator().manual_seed(0))
     for rows in [*order.split(7), torch.tensor([3])]:
         part = attack(classifier, images[rows], labels[rows], threat, seed=5)
         assert torch.equal(part.images, whole.images[rows])
         assert torch.equal(part.success, whole.success[rows])
+        assert torch.equal(part.distance, whole.distance[rows])
         assert torch.equal(part.passes, whole.passes[rows])
 
 
@@ -77,13 +89,14 @@ def test_seed_and_ids_name_the_streams(attack):
     labels = classifier(images).argmax(1)
     ids = [f"image {k}" for k in range(8)]
     before = torch.random.get_rng_state()
-    first = attack(classifier, images, labels, eq.L2(0.2), seed=1, ids=ids)
-    again = attack(classifier, images, labels, eq.L2(0.2), seed=1, ids=ids)
+    first, again, other = (
+        attack(classifier, images, labels, eq.L2(0.9), seed=seed, ids=ids) for seed in (1, 1, 2)
+    )
     assert torch.equal(first.images, again.images)
     assert torch.equal(before, torch.random.get_rng_state())
-    if not isinstance(attack, MinimumNorm):
-        other = attack(classifier, images, labels, eq.L2(0.2), seed=2, ids=ids)
-        assert not torch.equal(first.images, other.images)
+    # These start at the image itself, FAB until it starts again.
+    steady = isinstance(attack, (*SMALLEST, FrankWolfe)) and getattr(attack, "restarts", 1) == 1
+    assert torch.equal(first.images, other.images) == steady
 
 
 def exact_radius(classifier, images, labels, threat):
@@ -97,9 +110,15 @@ def exact_radius(classifier, images, labels, threat):
     return torch.tensor(rows)
 
 
+@pytest.mark.parametrize(
+    ("attack", "rtol"),
+    # A step of FAB overshoots by a share.
+    [(MinimumNorm(steps=100), 5e-3), (FAB(steps=20), 1e-2)],
+    ids=["MinimumNorm", "FAB"],
+)
 @pytest.mark.parametrize("classes", [2, 3, 10])
-@pytest.mark.parametrize("kind", [eq.L1, eq.L2, eq.Linf], ids=lambda k: k.__name__)
-def test_minimum_norm_is_exact_on_linear_classifiers(kind, classes):
+@kinds
+def test_the_smallest_change_is_exact_on_linear_classifiers(kind, classes, attack, rtol):
     classifier = linear(classes, (1, 5, 5))
     images = grey_images(40, (1, 5, 5))
     labels = classifier(images).argmax(1)
@@ -108,16 +127,24 @@ def test_minimum_norm_is_exact_on_linear_classifiers(kind, classes):
         inside = exact < 0.44
         images, labels, exact = images[inside], labels[inside], exact[inside]
     assert len(images) > 10
-    result = MinimumNorm(steps=100)(classifier, images, labels, kind(20.0))
+    result = attack(classifier, images, labels, kind(20.0))
     assert result.success.all()
     assert (result.distance >= exact * (1 - 1e-4) - 1e-6).all()
-    assert torch.allclose(result.distance, exact, rtol=5e-3, atol=1e-5)
+    assert torch.allclose(result.distance, exact, rtol=rtol, atol=1e-5)
+    radius = exact.median().item()
+    bounded = attack(classifier, images, labels, kind(radius))
+    clear = (exact / radius - 1).abs() > 0.015
+    assert torch.equal(bounded.success[clear], (exact < radius)[clear])
+    assert torch.equal(bounded.success, bounded.distance.isfinite())
+    assert torch.equal(bounded.images[~bounded.success], images[~bounded.success])
 
 
 @pytest.mark.parametrize(
-    "attack", [PGD(steps=40), APGD(steps=40), APGD(steps=40, loss="margin")], ids=repr
+    "attack",
+    [PGD(steps=40), APGD(steps=40), APGD(steps=40, loss="margin"), FrankWolfe(steps=5)],
+    ids=repr,
 )
-@pytest.mark.parametrize("kind", [eq.L1, eq.L2, eq.Linf], ids=lambda k: k.__name__)
+@kinds
 def test_fixed_radius_attacks_break_exactly_what_can_be_broken(kind, attack):
     """On a linear classifier with two classes an image can be broken just when the radius exceeds the margin."""
     classifier = linear(2, (1, 4, 4))
@@ -144,31 +171,44 @@ def test_restarts_are_the_union_of_single_runs(loss, trained, digits):
     assert success[2].sum() > success[0].sum()
 
 
-def test_passes_are_counted_per_image():
-    """A classifier that nothing breaks costs every pass; one that everything breaks costs few."""
-    images, labels = grey_images(9, (1, 4, 4)), torch.zeros(9, dtype=torch.int64)
-    steady = eq.wrap(Linear(torch.ones(2, 16) * 1e-3, torch.tensor([100.0, 0.0])))
-    calls = []
-    steady.register_forward_hook(lambda *_: calls.append(1))
-    result = PGD(steps=7)(steady, images, labels, eq.L2(0.1))
-    assert result.forwards.tolist() == [1 + 7 + 1] * 9
-    assert result.backwards.tolist() == [7] * 9
-    result = APGD(steps=7)(steady, images, labels, eq.L2(0.1))
-    assert result.forwards.tolist() == [1 + 1 + 7] * 9
-    result = MinimumNorm(steps=7)(steady, images, labels, eq.L2(0.1))
-    assert result.forwards.tolist() == [1 + 1 + 7] * 9
-    assert result.backwards.tolist() == [1 + 7] * 9
-    assert result.distance.isinf().all()
+@pytest.mark.parametrize(
+    ("attack", "forwards", "backwards"),
+    [
+        (PGD(steps=7), 1 + 7 + 1, 7),
+        (PGD(steps=4, restarts=2), 1 + 2 * (4 + 1), 2 * 4),
+        (APGD(steps=7), 1 + 1 + 7, 7),
+        (MinimumNorm(steps=7), 1 + 1 + 7, 9 + 7),
+        (FAB(steps=7), 1 + 9 * (7 + 1), 9 * 7),
+        (FAB(steps=7, targets=3, restarts=2), 1 + 6 * (7 + 1), 6 * 7),
+        (Square(queries=7), 1 + 7, 0),
+        (FrankWolfe(steps=7), 1 + 9 * (7 + 1), 9 * 7),
+    ],
+    ids=repr,
+)
+def test_a_classifier_that_nothing_breaks_costs_every_pass(attack, forwards, backwards):
+    # Sixteen images: calls are filled up to multiples of sixteen.
+    images, labels = grey_images(16, (1, 8, 8)), torch.zeros(16, dtype=torch.int64)
+    bias = torch.tensor([100.0, *[0.0] * 9])
+    steady = Linear(torch.randn(10, 64, generator=torch.Generator().manual_seed(0)) * 1e-3, bias)
+    seen = []
+    steady.register_forward_hook(lambda *call: seen.append(len(call[2])))
+    result = attack(steady, images, labels, eq.L2(0.1))
     assert not result.success.any()
+    assert result.distance.isinf().all() == isinstance(attack, SMALLEST)
+    assert result.forwards.tolist() == [forwards] * 16
+    assert result.backwards.tolist() == [backwards] * 16
+    assert sum(seen) == 16 * forwards
+
+
+@attacks
+def test_the_box_protects_and_wrong_answers_cost_one_pass(attack):
+    images, labels = grey_images(9, (1, 4, 4)), torch.zeros(9, dtype=torch.int64)
     fragile = eq.wrap(
         Linear(torch.stack([torch.ones(16), -torch.ones(16)]) * 1e-3, torch.tensor([0.0, 0.0]))
     )
-    result = PGD(steps=50)(fragile, images * 0.01, labels, eq.Linf(0.1))
-    assert (
-        result.success.sum() == 0
-    )  # the box keeps pixels from going below 0: nothing can be broken
-    result = PGD(steps=50)(fragile, images, 1 - labels, eq.Linf(0.1))
-    assert result.passes.tolist() == [1] * 9
+    # Only pixels below 0 would change the answer.
+    assert not attack(fragile, images * 0.01, labels, eq.Linf(0.1)).success.any()
+    assert attack(fragile, images, 1 - labels, eq.Linf(0.1)).passes.tolist() == [1] * 9
 
 
 def test_broken_images_are_dropped(trained, digits):
@@ -179,23 +219,6 @@ def test_broken_images_are_dropped(trained, digits):
     assert result.passes[broken].double().mean() < 0.5 * (2 * 30 + 2)
     if not result.success.all():
         assert (result.passes[~result.success] == 2 * 30 + 2).all()
-
-
-def test_passes_match_what_the_network_saw():
-    seen = []
-
-    class Counting(Linear):
-        def forward(self, images):
-            seen.append(len(images))
-            return super().forward(images)
-
-    net = Counting(torch.randn(4, 16, generator=torch.Generator().manual_seed(0)), torch.zeros(4))
-    images = grey_images(16, (1, 4, 4))
-    labels = eq.wrap(net)(images).argmax(1)
-    seen.clear()
-    result = PGD(steps=4, restarts=2)(net, images, labels, eq.L2(1e-4))
-    assert not result.success.any()
-    assert sum(seen) == result.forwards.sum().item()
 
 
 @pytest.mark.parametrize(
@@ -311,13 +334,14 @@ def test_classifiers_of_other_precisions(attack, dtype):
     assert (eq.L2(1).distance(images, result.images) <= 0.5 + 1e-6).all()
 
 
-def test_no_images_and_no_radius():
+@attacks
+def test_no_images_and_no_radius(attack):
     classifier, images = small_net(), some_images(6)
     labels = classifier(images).argmax(1)
-    assert len(PGD()(classifier, images[:0], labels[:0], eq.L2(1)).images) == 0
-    result = APGD()(classifier, images, labels, eq.Linf(0))
+    assert len(attack(classifier, images[:0], labels[:0], eq.L2(1)).images) == 0
+    result = attack(classifier, images, labels, eq.Linf(0))
     assert not result.success.any()
-    assert result.forwards.tolist() == [1] * 6
+    assert isinstance(attack, SMALLEST) or result.forwards.tolist() == [1] * 6
 
 
 @pytest.mark.parametrize(
@@ -351,39 +375,32 @@ def test_broken_weights_are_refused():
         PGD(steps=2)(net, grey_images(2, (1, 4, 4)), torch.zeros(2, dtype=torch.int64), eq.L2(0.1))
 
 
-@pytest.mark.parametrize(
-    "attack", [PGD(steps=10), APGD(steps=10), MinimumNorm(steps=10)], ids=repr
-)
-def test_infinite_gradients_do_not_break_an_image(attack):
-    """sqrt has an infinite gradient at 0, where clamping brings pixels: the attack says so and goes on."""
+@attacks
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf])
+def test_gradients_and_answers_that_are_no_numbers_do_no_harm(attack, odd):
+    """sqrt has an infinite gradient at 0, where clamping brings pixels: the attack says so and goes on. Where all
+    logits are low, the first is no number: that is no answer."""
 
-    class Rooted(Linear):
+    class Breaking(Linear):
         def forward(self, images):
-            return super().forward(images.sqrt())
+            logits = super().forward(images.sqrt())
+            low = logits.amax(1, keepdim=True) < 1
+            return torch.where(low, logits + torch.tensor([odd, 0, 0]), logits)
 
     generator = torch.Generator().manual_seed(0)
-    net = eq.wrap(Rooted(torch.randn(3, 16, generator=generator), torch.zeros(3)))
-    images = 0.3 + 0.5 * torch.rand(32, 1, 4, 4, generator=generator)
+    net = eq.wrap(Breaking(torch.randn(3, 16, generator=generator), torch.zeros(3)))
+    images = 0.3 + 0.5 * torch.rand(40, 1, 4, 4, generator=generator)
+    images = images[net(images).isfinite().all(1)]
     labels = net(images).argmax(1)
     result = attack(net, images, labels, eq.L2(4.0))
     assert result.images.isfinite().all()
     assert result.images.min() >= 0
     assert result.images.max() <= 1
+    assert net(result.images).isfinite().all()
     assert torch.equal(net(result.images).argmax(1) != labels, result.success)
-    # MinimumNorm stays near the image, and may never come to the edge.
-    assert isinstance(attack, MinimumNorm) or any("NaN or infinite" in n for n in result.notes)
-
-
-def test_answers_that_are_no_numbers_do_not_count():
-    class Breaking(Linear):
-        def forward(self, images):
-            logits = super().forward(images)
-            return torch.where(logits.amax(1, keepdim=True) < 0.2, torch.nan, logits)
-
-    net = Breaking(torch.stack([torch.ones(16), -torch.ones(16)]), torch.tensor([-7.5, -100.0]))
-    images, labels = torch.full((4, 1, 4, 4), 0.5), torch.zeros(4, dtype=torch.int64)
-    assert net(images).isfinite().all()
-    assert not PGD(steps=5)(net, images, labels, eq.Linf(0.1)).success.any()
+    assert result.success.any()
+    # Square asks for no gradients.
+    assert isinstance(attack, Square) or any("NaN or infinite" in n for n in result.notes)
 
 
 def test_minimum_norm_reports_infinity_where_a_random_classifier_slips_away():
@@ -410,6 +427,12 @@ def test_minimum_norm_reports_infinity_where_a_random_classifier_slips_away():
         lambda: APGD(targets=0),
         lambda: MinimumNorm(steps=-1),
         lambda: MinimumNorm(first_step=0.0),
+        lambda: FAB(steps=0),
+        lambda: FAB(targets=0),
+        lambda: FAB(beta=-0.1),
+        lambda: Square(queries=0),
+        lambda: Square(p=0.0),
+        lambda: FrankWolfe(steps=0),
     ],
 )
 def test_senseless_settings_are_refused(make):

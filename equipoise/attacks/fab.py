@@ -29,6 +29,7 @@ from torch import Tensor
 from equipoise.attacks.attack import Attack, Search
 from equipoise.attacks.hyperplane import to_hyperplane
 from equipoise.attacks.losses import likeliest, margin
+from equipoise.attacks.nearest import Nearest
 from equipoise.norms import Norm
 
 __all__ = ["FAB"]
@@ -58,18 +59,18 @@ class FAB(Attack):
     def search(self, search: Search) -> None:
         # Rows stay in the search after they are broken: a smaller change may exist.
         rows = search.unbroken()
-        nearest = _Nearest(search, rows)
+        nearest = Nearest(search, rows)
         order = likeliest(search.clean_logits[rows], search.labels[rows])
         for rank in range(min(self.targets, search.classes - 1)):
             for restart in range(self.restarts):
-                x = nearest.random_start(rank, restart) if restart else nearest.clean
+                x = _random_start(nearest, rank, restart) if restart else nearest.clean
                 self._approach(nearest, order[:, rank], x)
         # Rounding leaves no image outside the ball.
         found = nearest.distance <= search.threat.radius * (1 - 2e-6)
         search.offer(rows[found], nearest.x[found], nearest.logits[found])
         search.distance[~search.success] = torch.inf
 
-    def _approach(self, nearest: "_Nearest", targets: Tensor, x: Tensor) -> None:
+    def _approach(self, nearest: Nearest, targets: Tensor, x: Tensor) -> None:
         """One run towards one class."""
         search, rows, clean = nearest.search, nearest.rows, nearest.clean
         labels = search.labels[rows]
@@ -94,26 +95,9 @@ class FAB(Attack):
         return beyond[0].lerp(beyond[1], a[:, None]).clamp_(0, 1)
 
 
-class _Nearest:
-    """The nearest misclassified point of each row so far, inside the threat's radius or not."""
-
-    def __init__(self, search: Search, rows: Tensor) -> None:
-        self.search, self.rows, self.clean = search, rows, search.images[rows]
-        self.x, self.logits = self.clean.clone(), search.clean_logits[rows].clone()
-        self.distance = torch.full((len(rows),), torch.inf, device=rows.device)
-
-    def offer(self, x: Tensor, logits: Tensor) -> Tensor:
-        """Keeps `x` where it is misclassified and nearer; returns where it is misclassified, with shape (B,)."""
-        fooled = (margin(logits, self.search.labels[self.rows]) > 0) & logits.isfinite().all(1)
-        distance = self.search.threat.distance(self.clean, x)
-        nearer = fooled & (distance < self.distance)
-        self.x[nearer], self.logits[nearer] = x[nearer], logits[nearer]
-        self.distance = torch.where(nearer, distance, self.distance)
-        return fooled
-
-    def random_start(self, *name: object) -> Tensor:
-        """Points of the sphere with half the radius of the nearest points, or of the threat while that is smaller."""
-        threat = self.search.threat
-        noise = threat.random(self.clean, self.search.generators(self.rows, *name), 1.0)
-        length = self.distance.clamp(max=threat.radius) / 2 / threat.norm(noise)
-        return (self.clean + length[:, None, None, None] * noise).clamp_(0, 1)
+def _random_start(nearest: Nearest, *name: object) -> Tensor:
+    """Points of the sphere with half the radius of the nearest points, or of the threat while that is smaller."""
+    search, clean = nearest.search, nearest.clean
+    noise = search.threat.random(clean, search.generators(nearest.rows, *name), 1.0)
+    length = nearest.distance.clamp(max=search.threat.radius) / 2 / search.threat.norm(noise)
+    return (clean + length[:, None, None, None] * noise).clamp_(0, 1)

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from equipoise.attacks.attack import Attack, Search
 from equipoise.attacks.losses import likeliest, margin
+from equipoise.attacks.nearest import Nearest
 
 __all__ = ["MinimumNorm", "nearest_boundaries"]
 
@@ -61,7 +62,7 @@ class MinimumNorm(Attack):
         rows = search.unbroken()
         if not len(rows):
             return
-        found = _Nearest(search, rows)
+        found = Nearest(search, rows)
         classes, distance, gradients = nearest_boundaries(search, rows, self.targets)
         runs = min(3, classes.shape[1]) if self.steps >= FEW else 1
         shares = {1: [1.0], 2: [0.5, 0.5], 3: [0.5, 0.25, 0.25]}[runs]
@@ -77,7 +78,7 @@ class MinimumNorm(Attack):
 
     def _approach(
         self,
-        found: "_Nearest",
+        found: Nearest,
         gradient: Tensor,
         radius: Tensor,
         targets: Tensor | None,
@@ -120,24 +121,6 @@ class MinimumNorm(Attack):
         shortened = clean + high[:, None, None, None] * (nearest - clean)
         x = torch.where((high < 1)[:, None, None, None], shortened, nearest)
         search.offer(rows, x, search.logits(rows, x))
-
-
-class _Nearest:
-    """The nearest misclassified point of each row so far."""
-
-    def __init__(self, search: Search, rows: Tensor) -> None:
-        self.search, self.rows, self.clean = search, rows, search.images[rows]
-        self.x = self.clean.clone()
-        self.distance = torch.full((len(rows),), torch.inf, device=rows.device)
-
-    def offer(self, x: Tensor, logits: Tensor) -> Tensor:
-        """Keeps `x` where it is misclassified and nearer; returns where it is misclassified, with shape (B,)."""
-        fooled = margin(logits, self.search.labels[self.rows]) > 0
-        distance = self.search.threat.distance(self.clean, x)
-        closer = fooled & (distance < self.distance)
-        self.distance = torch.where(closer, distance, self.distance)
-        self.x[closer] = x[closer]
-        return fooled
 
 
 def nearest_boundaries(
