@@ -683,6 +683,9 @@ def _print_summary(run: Any) -> None:
         shown = [f"{s.value:.3f}\n[dim]{s.low:.3f}–{s.high:.3f}[/dim]" if s else "" for s in found]
         table.add_row(escape(classifier), *shown)
     Console().print(table)
+    for check in run.soundness():
+        if check.warns:
+            _say(f"Warning: {check.classifier}, {check.probe}: {check.finding}. {check.remedy}")
 
 
 def _say(text: str) -> None:

@@ -4,6 +4,7 @@ from equipoise.audit import Run
 from equipoise.report.doubts import doubts
 from equipoise.report.finding import Finding
 from equipoise.report.reading import Reading
+from equipoise.report.soundness import unsound
 from equipoise.report.words import apart, count, percent
 
 __all__ = ["findings", "progress"]
@@ -66,6 +67,7 @@ def findings(reading: Reading) -> list[Finding]:
                         "Look for randomness or rounding inside the classifier.",
                     )
                 )
+    found += unsound(reading)
     for drawn in reading.counterfactuals:
         found += doubts(reading, drawn)
     for name in run.record["classifiers"]:

@@ -26,6 +26,7 @@ from equipoise.report.palette import variables
 from equipoise.report.reading import Reading
 from equipoise.report.sets import show
 from equipoise.report.story import tell
+from equipoise.report.soundness import panels
 from equipoise.report.table import group_sizes, tabulate
 from equipoise.report.vega import vega_scripts
 from equipoise.report.waterfall import waterfalls
@@ -111,6 +112,7 @@ def render(reading: Reading) -> str:
         groups=group_sizes(reading),
         gallery=gallery,
         falls=waterfalls(reading),
+        panels=panels(reading),
         findings=findings(reading),
         spent=rows,
         seconds=seconds,

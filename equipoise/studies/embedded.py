@@ -28,7 +28,13 @@ __all__ = ["embedded"]
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 RECIPE = Recipe(net="mlp", epochs=100, rate=4e-3)
 ORACLE = replace(RECIPE, epochs=30)
-PROBES = ("standard", "adversarial:l2:1", "adversarial:linf:0.15")
+PROBES = (
+    "standard",
+    "adversarial:l2:1",
+    "adversarial:linf:0.15",
+    "transfer:l2:1",
+    "transfer:linf:0.15",
+)
 ORIGINALS = 150
 """Test digits that get counterfactuals, a random sample."""
 
