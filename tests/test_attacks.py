@@ -6,7 +6,7 @@ from conftest import Linear, grey_images, linear
 from torch import nn
 
 import equipoise as eq
-from equipoise.attacks import APGD, FAB, PGD, FrankWolfe, MinimumNorm, Square
+from equipoise.attacks import APGD, BPDA, FAB, PGD, FrankWolfe, MinimumNorm, Square
 from equipoise.attacks.apgd import checkpoints
 from equipoise.attacks.losses import choose_loss, margin
 from equipoise.classifiers import ResidualNet
@@ -22,6 +22,7 @@ ATTACKS = [
     FAB(steps=2, restarts=3, targets=2),
     Square(queries=25),
     FrankWolfe(steps=5),
+    BPDA(steps=3, draws=2, targets=2),
 ]
 SMALLEST = (MinimumNorm, FAB)
 """Attacks that look for the smallest change, and report the distance inf where they found none."""

@@ -271,8 +271,8 @@ FAULTS = {
     "raises": (lambda net, x: net(x[:, :, :4]), "forward", "fail", "size and channels"),
     "random": (lambda net, x: net(x) + torch.rand(1), "determinism", "warn", "upper bound"),
     "batch": (lambda net, x: net(x) - net(x).mean(0), "batching", "fail", "running statistics"),
-    "flat": (lambda net, x: net((x * 3).round() / 3), "gradients", "fail", "flat"),
-    "no gradient": (detached, "gradients", "fail", "no_grad, detach"),
+    "flat": (lambda net, x: net((x * 3).round() / 3), "gradients", "warn", "BPDA and queries"),
+    "no gradient": (detached, "gradients", "warn", "no_grad, detach"),
     "normalised": (lambda net, x: net.net(x / 255), "normalisation", "warn", "mean and std"),
     "shuffled": (
         lambda net, x: net(x).roll(1, 1),

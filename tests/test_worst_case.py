@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import zoo
 from conftest import grey_images, linear
 from test_attacks import exact_radius, small_net, some_images
 from torch import nn
@@ -92,31 +93,20 @@ def test_passes_of_an_image_that_nothing_breaks():
     assert adaptive.backwards.tolist() == [20 + 9 + 9 * 20 + 1] * 5
 
 
-class Rounded(nn.Module):
-    """Rounded inputs have no gradient at all."""
-
-    def __init__(self, net, levels=8):
-        super().__init__()
-        self.net, self.steps = net, levels - 1
-
-    def forward(self, x):
-        return self.net((x * self.steps).round() / self.steps)
-
-
 def test_queries_go_on_where_gradients_mislead():
-    honest, images, threat = small_net(classes=10), some_images(40), eq.Linf(0.05)
-    rounded = eq.wrap(Rounded(honest))
+    torch.manual_seed(0)
+    honest, images, threat = eq.wrap(zoo.network(pixels=192)), some_images(20), eq.Linf(0.02)
+    rounded = eq.wrap(zoo.Quantised(honest.net))
     labels = rounded(images).argmax(1)
     assert not APGD(steps=100)(rounded, images, labels, threat).success.any()
     result = WorstCase()(rounded, images, labels, threat)
-    assert any("without gradients" in note for note in result.notes)
-    for rows in torch.arange(40).split(11):
-        part = WorstCase()(rounded, images[rows], labels[rows], threat)
-        assert torch.equal(part.success, result.success[rows])
-        assert torch.equal(part.passes, result.passes[rows])
+    assert any("gradients mislead" in note for note in result.notes)
+    part = WorstCase()(rounded, images[:7], labels[:7], threat)
+    assert torch.equal(part.success, result.success[:7])
+    assert torch.equal(part.passes, result.passes[:7])
     found = WorstCase()(honest, images, honest(images).argmax(1), threat)
     assert not found.notes
-    assert result.success.sum() >= found.success.sum() - 4 > 0
+    assert result.success.sum() >= found.success.sum() - 2 > 0
 
 
 @threats
@@ -137,7 +127,7 @@ def test_transferred_images(threat):
     own = Transfer(surrogate=honest)(honest, images, labels, threat).success
     # What fools a classifier fools itself.
     assert own.sum() >= 0.9 * single.sum() > 0
-    rounded = eq.wrap(Rounded(honest, levels=64))
+    rounded = eq.wrap(zoo.Quantised(honest, levels=64))
     right = rounded(images).argmax(1) == labels
     images, labels, own = images[right], labels[right], own[right]
     assert not APGD(loss="margin")(rounded, images, labels, threat).success.any()

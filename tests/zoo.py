@@ -89,10 +89,14 @@ class _Random(_Around):
 
 
 class Quantised(_Around):
-    """f(round(7 x) / 7): the gradient of rounding is zero."""
+    """f of the image rounded to so many levels: the gradient of rounding is zero."""
+
+    def __init__(self, base: nn.Module, levels: int = 8) -> None:
+        super().__init__(base)
+        self.steps = levels - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.base((7 * x).round() / 7)
+        return self.base((self.steps * x).round() / self.steps)
 
 
 class Sine(_Around):

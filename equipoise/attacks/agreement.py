@@ -32,7 +32,12 @@ def measure_agreement(search: Search, rows: Tensor) -> None:
     if not len(rows):
         return
     clean, labels = search.images[rows], search.labels[rows]
-    _, _, gradient = search.gradient(rows, clean, lambda z: log_odds(z, labels))
+
+    def loss(logits: Tensor) -> Tensor:
+        # Tiny logits differ beyond the digits that single precision has for their log-odds.
+        return log_odds(logits.double(), labels)
+
+    _, _, gradient = search.gradient(rows, clean, loss)
     generators = search.generators(rows, "agreement")
     promised, happens = [], []
     for _ in range(DIRECTIONS):
@@ -42,9 +47,9 @@ def measure_agreement(search: Search, rows: Tensor) -> None:
             REACH * search.threat.radius / search.threat.norm(noise), SHORTEST / Norm.L2(noise)
         )
         u = length[:, None, None, None] * noise
-        ahead, behind = (log_odds(search.logits(rows, clean + s * u), labels) for s in (1, -1))
-        promised.append((gradient * u).flatten(1).double().sum(1))
-        happens.append((ahead - behind).double() / 2)
+        ahead, behind = (loss(search.logits(rows, clean + s * u)) for s in (1, -1))
+        promised.append((gradient.double() * u).flatten(1).sum(1))
+        happens.append((ahead - behind) / 2)
     a, b = torch.stack(promised), torch.stack(happens)
     # Largest entries first, so that no square underflows or overflows.
     a, b = (part / part.abs().amax(0).clamp(min=torch.finfo(part.dtype).tiny) for part in (a, b))

@@ -29,7 +29,7 @@ from equipoise.attacks.attack import Attack, Search
 from equipoise.attacks.losses import likeliest, margin
 from equipoise.norms import Norm
 
-__all__ = ["BPDA"]
+__all__ = ["BPDA", "StraightThrough"]
 
 STEPS = {
     getattr(place, name)
@@ -99,27 +99,30 @@ class BPDA(Attack):
         targets: Tensor | None,
         name: Sequence[object],
     ) -> Tensor:
-        """The average gradient of the margin around `x`."""
-        labels = search.labels[rows]
-        aims = None if targets is None else targets[rows]
-        total = torch.zeros_like(x)
+        """The average gradient of the margin around `x`, the draws side by side."""
         generators = search.generators(rows, *name)
-        for _ in range(self.draws):
-            noise = torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]).to(x)
-            length = self.smoothing * search.threat.radius / search.threat.norm(noise)
-            with _StraightThrough():
+        noise = torch.stack(
+            [torch.randn(self.draws, *x.shape[1:], generator=g) for g in generators]
+        )
+        noise = noise.to(x).flatten(0, 1)
+        length = self.smoothing * search.threat.radius / search.threat.norm(noise)
+        around = x.repeat_interleave(self.draws, 0) + length[:, None, None, None] * noise
+        many, found = rows.repeat_interleave(self.draws), []
+        # The network sees no more images at once than it was given.
+        for part in torch.arange(len(many), device=rows.device).split(len(search.images)):
+            labels = search.labels[many[part]]
+            aims = None if targets is None else targets[many[part]]
+            with StraightThrough():
                 _, _, gradient = search.gradient(
-                    rows,
-                    x + length[:, None, None, None] * noise,
-                    lambda z: margin(z, labels, aims),
+                    many[part], around[part], lambda z, y=labels, t=aims: margin(z, y, t)
                 )
             # Each gradient counts alike: those of jagged functions differ by orders of magnitude.
             size = Norm.L2(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
-            total += gradient / size[:, None, None, None]
-        return total
+            found.append(gradient / size[:, None, None, None])
+        return torch.cat(found).unflatten(0, (len(rows), self.draws)).mean(1)
 
 
-class _StraightThrough(TorchFunctionMode):
+class StraightThrough(TorchFunctionMode):
     """Functions whose derivative vanishes go backward as the identity; forward nothing changes."""
 
     def __init__(self) -> None:

@@ -114,7 +114,9 @@ class MinimumNorm(Attack):
         for _ in range(self.bisections):
             middle = (low + high) / 2
             x = clean + middle[:, None, None, None] * (nearest - clean)
-            fooled = search.logits(rows, x).argmax(1) != search.labels[rows]
+            answer = search.logits(rows, x)
+            # Logits that are no numbers are no answer.
+            fooled = (answer.argmax(1) != search.labels[rows]) & answer.isfinite().all(1)
             high = torch.where(fooled, middle, high)
             low = torch.where(fooled, low, middle)
         # Where no shortening held, the point itself: recomputing it could round it back over the boundary.

@@ -25,8 +25,8 @@ from equipoise.report.making import references, spending
 from equipoise.report.palette import variables
 from equipoise.report.reading import Reading
 from equipoise.report.sets import show
-from equipoise.report.story import tell
 from equipoise.report.soundness import panels
+from equipoise.report.story import tell
 from equipoise.report.table import group_sizes, tabulate
 from equipoise.report.vega import vega_scripts
 from equipoise.report.waterfall import waterfalls

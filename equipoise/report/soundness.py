@@ -39,6 +39,11 @@ class Panel:
     heads: list[str]
     rows: list[tuple[str, list[Cell | None]]]
 
+    @property
+    def warnings(self) -> int:
+        """How many cells warn."""
+        return sum(cell.warns for _, cells in self.rows for cell in cells if cell)
+
 
 def panels(reading: Reading) -> list[Panel]:
     """One for each adversarial probe that has answers."""
