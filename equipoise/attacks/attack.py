@@ -71,7 +71,8 @@ class Search:
     """The state of one attack on one batch of n images; rows index the images, and may name one several times.
 
     `best` holds the image to return for each row, `success` whether it is misclassified, `distance` how far it is from
-    the clean image, `margin` the largest lead of a wrong class there, and `broken_by` the `stage` that found it.
+    the clean image, `margin` the largest lead of a wrong class there, and `broken_by` the `stage` that found it. Runs
+    that go side by side may fill `width` rows.
     """
 
     net: Callable[[Tensor], Tensor]
@@ -80,6 +81,7 @@ class Search:
     threat: Threat
     stream_names: Sequence[tuple[object, ...]]
     stage: str
+    width: int
     notes: list[str] = field(default_factory=list)
     clean_logits: Tensor = field(init=False)
 
@@ -263,6 +265,7 @@ class Attack(ABC):
         *,
         seed: int = 0,
         ids: Sequence[str] | None = None,
+        width: int | None = None,
     ) -> AttackResult:
         """Attacks a batch.
 
@@ -273,6 +276,7 @@ class Attack(ABC):
             threat: which changes are allowed.
             seed: of the random streams.
             ids: names of the images' random streams; digests of their pixels when None.
+            width: how many images a network call may hold, when that is more than are given; it changes no answer.
 
         Raises:
             EquipoiseError: for images outside [0, 1] or labels that do not fit images or classes.
@@ -303,6 +307,7 @@ class Attack(ABC):
             threat=threat,
             stream_names=[(seed, i) for i in ids],
             stage="clean",
+            width=max(len(clean), width or 1),
         )
         if len(clean):
             with _evaluating(classifier):

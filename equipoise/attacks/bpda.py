@@ -108,8 +108,8 @@ class BPDA(Attack):
         length = self.smoothing * search.threat.radius / search.threat.norm(noise)
         around = x.repeat_interleave(self.draws, 0) + length[:, None, None, None] * noise
         many, found = rows.repeat_interleave(self.draws), []
-        # The network sees no more images at once than it was given.
-        for part in torch.arange(len(many), device=rows.device).split(len(search.images)):
+        # The network sees no more images at once than it may.
+        for part in torch.arange(len(many), device=rows.device).split(search.width):
             labels = search.labels[many[part]]
             aims = None if targets is None else targets[many[part]]
             with StraightThrough():

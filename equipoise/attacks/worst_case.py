@@ -225,7 +225,7 @@ def _together(search: Search, rows: Tensor, runs: int) -> Iterator[tuple[Tensor,
 
     The runs of an image go side by side, so that one that breaks it ends the others.
     """
-    for part in rows.split(max(1, len(search.images) // runs)):
+    for part in rows.split(max(1, search.width // runs)):
         if len(part):
             yield (
                 part.repeat_interleave(runs),

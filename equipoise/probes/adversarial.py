@@ -93,7 +93,9 @@ class Adversarial(Probe):
         # The schedule that is quoted is asked about every image.
         rows = (~near if self.budget == "adaptive" else least.distance > 0).nonzero().squeeze(1)
         ids = [batch.ids[row] for row in rows.tolist()]
-        within = attack(classifier, images[rows], labels[rows], threat, seed=seed, ids=ids)
+        within = attack(
+            classifier, images[rows], labels[rows], threat, seed=seed, ids=ids, width=len(images)
+        )
         best = _merge(least, within, rows, near)
         success = best.distance <= threat.radius
         steady = repeats(classifier, images, best.images)

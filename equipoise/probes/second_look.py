@@ -59,4 +59,5 @@ def attack_twice_as_long(
     longer = replace(attack, steps=2 * attack.steps, queries=2 * attack.queries)
     images, labels = batch.images[rows], batch.labels[rows]
     ids = [batch.ids[row] for row in rows.tolist()]
-    return longer(classifier, images, labels, threat, seed=seed + 1, ids=ids)
+    width = len(batch.images)
+    return longer(classifier, images, labels, threat, seed=seed + 1, ids=ids, width=width)
