@@ -11,12 +11,12 @@ Trained classifiers and what peers found are kept in the folder `--out`, so that
 equipoise finds is computed every time.
 
 Fairness. Everybody attacks the same images, all of them classified correctly, with the same steps or queries, step rule
-and kind of start, and with several seeds. One judge for all: an image found counts when it is misclassified, in [0, 1]
-and, for a fixed radius, in the ball up to rounding. Passes, forward and backward, are counted around the classifier and
-divided by the number of images; only equipoise stops attacking images that are fooled, and only it has to find out that
-they are classified correctly. A row says how many images, over all seeds, that attack broke and equipoise's of the same
-name did not, and the other way round. Radii are near the median distance of the classifier's boundary, where attacks
-differ most. Attacks run in random order, and seconds are of CPU.
+and kind of start, and with several seeds; for L1, APGD of pyautoattack and adv-lib begins in larger balls, as published.
+One judge for all: an image found counts when it is misclassified, in [0, 1] and, for a fixed radius, in the ball up to
+rounding. Passes, forward and backward, are counted around the classifier and divided by the number of images; within a
+run of PGD or APGD only equipoise drops images that are fooled. A row says how many images, over all seeds, that attack
+broke and equipoise's of the same name did not, and the other way round. Radii are near the median distance of the
+classifier's boundary, where attacks differ most. Attacks run in random order, and milliseconds are of CPU, an image.
 
 For minimum norm, where nothing is random, equipoise's `MinimumNorm` has as many steps as fit into 200 passes. FAB-T is
 the nearest over its nine targets. BB, from the nearest image of another class, has 200 steps: from noise, its default,
@@ -34,6 +34,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from unittest.mock import MagicMock
 
 import torch
@@ -41,6 +42,7 @@ from torch import Tensor
 from worst_case import AUTOATTACK_NORMS, Case, Counted, Problem
 
 from equipoise.attacks import APGD, FAB, PGD, Attack, MinimumNorm, Square
+from equipoise.attacks.losses import LossName
 from equipoise.norms import Norm, Threat, parse_threat
 from equipoise.streams import digest
 
@@ -137,7 +139,7 @@ def pgd(threat: Threat) -> list[Contender]:
     return [Contender("PGD", library, "", run) for library, run in runs.items()]
 
 
-def apgd(threat: Threat, loss: str) -> list[Contender]:
+def apgd(threat: Threat, loss: LossName) -> list[Contender]:
     """Auto-PGD away from the label; for L1 peers begin in larger balls, as published."""
     import torchattacks  # pyright: ignore[reportMissingImports]
     from pyautoattack.autopgd_base import APGDAttack  # pyright: ignore[reportMissingImports]
@@ -157,7 +159,7 @@ def apgd(threat: Threat, loss: str) -> list[Contender]:
         settings = {"n_iter": APGD_STEPS, "loss_function": loss, "use_large_reps": sparse}
         return import_adv_lib().apgd(classifier, x, y, radius, threat.norm.order, **settings)
 
-    mine = APGD(loss="ce" if loss == "ce" else "dlr", steps=APGD_STEPS)
+    mine = APGD(loss=loss, steps=APGD_STEPS)
     runs = {"equipoise": ours(mine, threat), "pyautoattack": by_pyautoattack}
     if not sparse:
         runs["torchattacks"] = by_torchattacks
@@ -358,11 +360,6 @@ class Arena:
         return [[found[c, seed] for seed in range(seeds)] for c in range(len(contenders))]
 
 
-def mean(values) -> float:
-    values = list(values)
-    return sum(values) / len(values)
-
-
 def stacked(outcomes: list[Outcome]) -> Tensor:
     """Distances with shape (seeds, images)."""
     return torch.tensor([outcome.distance for outcome in outcomes])
@@ -380,7 +377,7 @@ def compare_at_radius(name: str, arena: Arena, threat: Threat, seeds: int) -> li
         if contender.library == "equipoise":
             mine = broken
         alone, missed = int((broken & ~mine).sum()), int((mine & ~broken).sum())
-        cost, seconds = mean(run.passes for run in runs), mean(run.seconds for run in runs)
+        cost, seconds = fmean(run.passes for run in runs), fmean(run.seconds for run in runs)
         duel = "" if contender.library == "equipoise" else f"{alone:10}{missed:12}"
         print(
             f"{contender.attack:12}{contender.library:14}{1 - broken.double().mean():8.4f}{cost:9.1f}"
