@@ -11,7 +11,7 @@ Trained classifiers and what peers found are kept in the folder `--out`, so that
 equipoise finds is computed every time.
 
 Fairness. Everybody attacks the same images, all of them classified correctly, with the same steps or queries, step rule
-and kind of start, and with several seeds; for L1, APGD of pyautoattack and adv-lib begins in larger balls, as published.
+and kind of start, and several seeds; for L1, APGD of pyautoattack and adv-lib begins in larger balls, as published.
 One judge for all: an image found counts when it is misclassified, in [0, 1] and, for a fixed radius, in the ball up to
 rounding. Passes, forward and backward, are counted around the classifier and divided by the number of images; within a
 run of PGD or APGD only equipoise drops images that are fooled. A row says how many images, over all seeds, that attack
