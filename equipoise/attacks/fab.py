@@ -27,10 +27,9 @@ import torch
 from torch import Tensor
 
 from equipoise.attacks.attack import Attack, Search
-from equipoise.attacks.hyperplane import to_hyperplane
+from equipoise.attacks.hyperplane import biased_step
 from equipoise.attacks.losses import likeliest, margin
 from equipoise.attacks.nearest import Nearest
-from equipoise.norms import Norm
 
 __all__ = ["FAB"]
 
@@ -77,22 +76,12 @@ class FAB(Attack):
         for _ in range(self.steps):
             logits, lead, w = search.gradient(rows, x, lambda z: margin(z, labels, targets))
             fooled = nearest.offer(x, logits)
-            # Logits that are no numbers come with a zero gradient, and the step goes back towards the clean image.
-            lead = lead.nan_to_num(0.0, 0.0, 0.0)
             start = torch.where(fooled[:, None, None, None], clean.lerp(x, self.beta), x)
-            points = torch.stack([start, clean]).flatten(2)
-            gap = -(lead + ((points - x.flatten(1)) * w.flatten(1)).sum(-1))
-            x = self._step(search.threat.norm, points, w.flatten(1), gap).reshape(x.shape)
+            x = biased_step(
+                search.threat.norm, (x, lead, w), start, clean, eta=self.eta, alpha=self.alpha
+            ).clamp_(0, 1)
         # The last point needs a verdict, not a gradient.
         nearest.offer(x, search.logits(rows, x))
-
-    def _step(self, norm: Norm, points: Tensor, w: Tensor, gap: Tensor) -> Tensor:
-        """The biased step, from iterates and clean images with shape (2, B, D)."""
-        d = to_hyperplane(norm, points, w, gap)
-        way = norm(d.flatten(0, 1)).reshape(2, -1).clamp(min=1e-8)
-        a = (way[0] / way.sum(0)).clamp(max=self.alpha)
-        beyond = points + self.eta * d
-        return beyond[0].lerp(beyond[1], a[:, None]).clamp_(0, 1)
 
 
 def _random_start(nearest: Nearest, *name: object) -> Tensor:

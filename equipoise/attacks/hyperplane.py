@@ -30,7 +30,7 @@ from torch import Tensor
 
 from equipoise.norms import Norm
 
-__all__ = ["to_hyperplane"]
+__all__ = ["biased_step", "to_hyperplane"]
 
 
 def to_hyperplane(norm: Norm, x: Tensor, w: Tensor, gap: Tensor) -> Tensor:
@@ -55,6 +55,40 @@ def to_hyperplane(norm: Norm, x: Tensor, w: Tensor, gap: Tensor) -> Tensor:
         return direction * _greedy(weight, room, need)
     shape = weight if norm is Norm.L2 else torch.ones_like(weight)
     return direction * _level(weight, shape, room, need)
+
+
+def biased_step(
+    norm: Norm,
+    linearised: tuple[Tensor, Tensor, Tensor],
+    start: Tensor,
+    clean: Tensor,
+    *,
+    eta: float,
+    alpha: float,
+) -> Tensor:
+    """FAB's step: a little beyond the hyperplane from an iterate and, by a share a, from the clean image,
+
+        (1 - a) (start + eta d(start)) + a (clean + eta d(clean)),
+        a = min(alpha, ||d(start)|| / (||d(start)|| + ||d(clean)||)).
+
+    Arguments:
+        norm: in which d is small.
+        linearised: where a function was linearised, its value there, and its gradient, with shapes (B, C, H, W), (B,)
+            and (B, C, H, W); the hyperplane is where that map is 0.
+        start: iterates, with shape (B, C, H, W).
+        clean: same shape.
+        eta: length of the step as a multiple of the way.
+        alpha: the largest share of the clean image.
+    """
+    x, value, w = linearised[0].flatten(1), linearised[1], linearised[2].flatten(1)
+    points = torch.stack([start, clean]).flatten(2)
+    # Logits that are no numbers come with a zero gradient; their value is no number either.
+    gap = -(value.nan_to_num(0.0, 0.0, 0.0) + ((points - x) * w).sum(-1))
+    d = to_hyperplane(norm, points, w, gap)
+    way = norm(d.flatten(0, 1)).reshape(2, -1).clamp(min=1e-8)
+    a = (way[0] / way.sum(0)).clamp(max=alpha)
+    beyond = points + eta * d
+    return beyond[0].lerp(beyond[1], a[:, None]).reshape(start.shape)
 
 
 def _greedy(weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
