@@ -269,7 +269,7 @@ FAULTS = {
         "classes it was trained for",
     ),
     "raises": (lambda net, x: net(x[:, :, :4]), "forward", "fail", "size and channels"),
-    "random": (lambda net, x: net(x) + torch.rand(1), "determinism", "warn", "upper bound"),
+    "random": (lambda net, x: net(x) + torch.rand(1), "determinism", "warn", "lucky answer"),
     "batch": (lambda net, x: net(x) - net(x).mean(0), "batching", "fail", "running statistics"),
     "flat": (lambda net, x: net((x * 3).round() / 3), "gradients", "warn", "BPDA and queries"),
     "no gradient": (detached, "gradients", "warn", "no_grad, detach"),

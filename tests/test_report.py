@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import altair
 import numpy as np
 import pytest
+import zoo
 from conftest import linear
 from scipy.stats import binom
 
@@ -19,8 +20,10 @@ from equipoise.report.gallery import hang
 from equipoise.report.ladder import along_ladder
 from equipoise.report.page import _embed, render
 from equipoise.report.reading import Reading
+from equipoise.report.soundness import panels
 from equipoise.report.story import tell
 from equipoise.report.table import tabulate
+from equipoise.report.waterfall import waterfalls
 from equipoise.report.words import day, duration, number, percent
 
 THREAT = "adversarial:l2:0.5?steps=5"
@@ -275,6 +278,39 @@ class Told:
 
     def robust_accuracy(self, name, under):
         return SimpleNamespace(value=np.mean(self.answers[name][1]))
+
+
+def test_a_hidden_gradient_is_shown_and_an_open_one_is_not(trained, tmp_path):
+    hidden = eq.wrap(zoo.Quantised(trained.net), name="rounded")
+    threat = "linf:0.1"
+    run = eq.audit(
+        [eq.wrap(trained.net, name="open"), hidden],
+        "digits",
+        ["standard", f"adversarial:{threat}", f"transfer:{threat}"],
+        tmp_path / "run",
+        limit=20,
+    )
+    warned = {(s.classifier, s.name) for s in run.soundness() if s.warns}
+    assert ("rounded", "gradients") in warned
+    assert not any(classifier == "open" for classifier, _ in warned)
+    reading = Reading(run)
+    (panel,) = panels(reading)
+    assert panel.warnings == len(warned)
+    cells = {name: dict(zip(panel.heads, cells, strict=True)) for name, cells in panel.rows}
+    assert len(panel.heads) == 7
+    marked = {name for name, row in cells.items() if (cell := row[panel.heads[0]]) and cell.warns}
+    assert marked == {"rounded"}
+    # What a member broke is gone from the next column, and what stands is what robust accuracy counts.
+    (fall,) = waterfalls(reading)
+    for name, _, left, _, _ in fall.rows:
+        counts = [int(number) for number in left]
+        assert counts == sorted(counts, reverse=True)
+        robust = reading.robust_accuracy(name, reading.threats[0])
+        assert robust
+        assert counts[-1] == round(20 * robust.value)
+    text = unescape(render(reading))
+    assert f"What speaks against the verdicts at {threat}" in text
+    assert "the gradient does not say what small changes do" in text
 
 
 def ones(k, n=1000):

@@ -33,7 +33,17 @@ def test_results_stay_in_ball_and_box_and_say_the_truth(threat, classes):
     other = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     assert torch.allclose(result.margin, other - own, atol=1e-5)
     assert result.broken_by[0] == "clean"
-    members = {"clean", "descent", "targets", "corners", "focus", "again", "Square"}
+    members = {
+        "clean",
+        "descent",
+        "targets",
+        "corners",
+        "focus",
+        "again",
+        "Square",
+        "BPDA",
+        "Square 5000",
+    }
     for name, broken in zip(result.broken_by, result.success.tolist(), strict=True):
         assert (name in members) if broken else not name
 

@@ -141,7 +141,7 @@ class WorstCase(Attack):
         )
         with _member(search, "BPDA"):
             BPDA(targets=self.targets).descend(search, rows)
-        with _member(search, "Square"):
+        with _member(search, "Square 5000"):
             Square().query(search, rows[~search.success[rows]])
 
     def _aim(self, search: Search) -> "_Aims":

@@ -29,7 +29,7 @@ from equipoise.audit.statistics import highest_share, lowest_share
 
 __all__ = ["CHECKS", "Soundness", "examine"]
 
-GRADIENT_FREE = ("BPDA", "Square")
+GRADIENT_FREE = ("Square", "BPDA", "Square 5000")
 FEWEST = 2
 """Images below which no check that tolerates a share warns."""
 
@@ -174,13 +174,14 @@ CHECKS: dict[str, _Check] = {
         lambda count, n, _: (
             f"of {n} images in a random sample, {count} withstood the attack and not one twice as long"
         ),
-        "The attack was stopped early: raise its steps, and read robust accuracy as that much too high.",
+        "Read robust accuracy as that much too high, and ask for ?budget=standard, which spends more passes.",
     ),
     "repeats": _Check(
         _repeats,
         0.0,
         _fresh_answers,
-        "The classifier is random: quote the second number, and average over its noise inside the classifier.",
+        "An attack stops at one lucky answer and learns little about the average: both numbers mislead. Average over the "
+        "noise inside the classifier, and audit that.",
     ),
     "clean": _Check(
         _clean,

@@ -210,7 +210,7 @@ def _determinism(classifier: Classifier, images: Tensor, logits: Tensor) -> Chec
             "determinism",
             "warn",
             f"The same images give logits that differ by {change:.2g} the second time",
-            "Verdicts on random classifiers need averaging over their noise: robust accuracy is an upper bound.",
+            "An attack stops at one lucky answer: average over the noise inside the classifier.",
         )
     return Check("determinism", "pass", "The same images give the same logits")
 

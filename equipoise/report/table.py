@@ -46,7 +46,7 @@ def tabulate(reading: Reading) -> Table:
             (
                 s.value
                 for s in summary
-                if (s.probe, s.name) == (probe, name) and not math.isnan(s.value)
+                if (s.probe, s.name) == (probe, name) and math.isfinite(s.value)
             ),
             default=math.nan,
         )

@@ -21,6 +21,8 @@ ORDER = (
     "APGD-T",
     "FAB-T",
     "Square",
+    "BPDA",
+    "Square 5000",
 )
 """Members in the order in which they are tried."""
 
