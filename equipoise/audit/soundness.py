@@ -180,8 +180,8 @@ CHECKS: dict[str, _Check] = {
         _repeats,
         0.0,
         _fresh_answers,
-        "An attack stops at one lucky answer and learns little about the average: both numbers mislead. Average over the "
-        "noise inside the classifier, and audit that.",
+        "An attack stops at one lucky answer and learns little about the average: both numbers mislead. Average over "
+        "the noise inside the classifier, and audit that.",
     ),
     "clean": _Check(
         _clean,
