@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import equipoise as eq
@@ -221,5 +222,10 @@ def test_the_embedded_default(tmp_path):
     assert last_rung.low > first_rung.high
     assert all(summary[name, "accuracy on counterfactuals"].n == 150 for name in rungs)
     assert summary[rungs[0], "accuracy on accepted counterfactuals"].low > 0.8
+    assert not any(s.warns for s in run.soundness())
+    # One run of MinimumNorm has the whole curve; at the radius of training it nearly has WorstCase's verdict.
+    columns = run.columns("adversarial:l2:1", "l2-1")
+    alone = np.isin(columns["broken_by"].astype(str), ["clean", "MinimumNorm"]).mean()
+    assert 0 <= columns["success"].mean() - alone <= 0.005
     lost = summary[rungs[-1], "standard accuracy"].high
     assert lost < summary[rungs[0], "standard accuracy"].low
