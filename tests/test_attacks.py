@@ -6,7 +6,7 @@ from conftest import Linear, grey_images, linear
 from torch import nn
 
 import equipoise as eq
-from equipoise.attacks import APGD, BPDA, FAB, PGD, FrankWolfe, MinimumNorm, Square
+from equipoise.attacks import APGD, BPDA, FAB, PGD, MinimumNorm, Square
 from equipoise.attacks.apgd import checkpoints
 from equipoise.attacks.losses import choose_loss, margin
 from equipoise.classifiers import ResidualNet
@@ -21,7 +21,6 @@ ATTACKS = [
     FAB(steps=4, targets=3),
     FAB(steps=2, restarts=3, targets=2),
     Square(queries=25),
-    FrankWolfe(steps=5),
     BPDA(steps=3, draws=2, targets=2),
 ]
 SMALLEST = (MinimumNorm, FAB)
@@ -96,7 +95,7 @@ def test_seed_and_ids_name_the_streams(attack):
     assert torch.equal(first.images, again.images)
     assert torch.equal(before, torch.random.get_rng_state())
     # These start at the image itself, FAB until it starts again.
-    steady = isinstance(attack, (*SMALLEST, FrankWolfe)) and getattr(attack, "restarts", 1) == 1
+    steady = isinstance(attack, SMALLEST) and getattr(attack, "restarts", 1) == 1
     assert torch.equal(first.images, other.images) == steady
 
 
@@ -142,7 +141,7 @@ def test_the_smallest_change_is_exact_on_linear_classifiers(kind, classes, attac
 
 @pytest.mark.parametrize(
     "attack",
-    [PGD(steps=40), APGD(steps=40), APGD(steps=40, loss="margin"), FrankWolfe(steps=5)],
+    [PGD(steps=40), APGD(steps=40), APGD(steps=40, loss="margin")],
     ids=repr,
 )
 @kinds
@@ -182,7 +181,6 @@ def test_restarts_are_the_union_of_single_runs(loss, trained, digits):
         (FAB(steps=7), 1 + 9 * (7 + 1), 9 * 7),
         (FAB(steps=7, targets=3, restarts=2), 1 + 6 * (7 + 1), 6 * 7),
         (Square(queries=7), 1 + 7, 0),
-        (FrankWolfe(steps=7), 1 + 9 * (7 + 1), 9 * 7),
     ],
     ids=repr,
 )
@@ -433,7 +431,6 @@ def test_minimum_norm_reports_infinity_where_a_random_classifier_slips_away():
         lambda: FAB(beta=-0.1),
         lambda: Square(queries=0),
         lambda: Square(p=0.0),
-        lambda: FrankWolfe(steps=0),
     ],
 )
 def test_senseless_settings_are_refused(make):

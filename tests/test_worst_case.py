@@ -8,7 +8,7 @@ from test_attacks import exact_radius, small_net, some_images
 from torch import nn
 
 import equipoise as eq
-from equipoise.attacks import APGD, FrankWolfe, Transfer, WorstCase
+from equipoise.attacks import APGD, MinimumNorm, Transfer, WorstCase
 
 THREATS = [eq.L1(2.0), eq.L2(0.4), eq.Linf(0.06)]
 QUICK = WorstCase(steps=8, rounds=2, queries=20)
@@ -37,7 +37,7 @@ def test_results_stay_in_ball_and_box_and_say_the_truth(threat, classes):
         "clean",
         "descent",
         "targets",
-        "corners",
+        "smallest",
         "focus",
         "again",
         "Square",
@@ -82,7 +82,7 @@ def test_it_never_finds_less_than_its_members(threat):
     classifier, images = small_net(classes=10), some_images(40)
     labels = classifier(images).argmax(1)
     result = WorstCase()(classifier, images, labels, threat)
-    for attack in (APGD(steps=100), APGD(steps=100, targeted=True), FrankWolfe()):
+    for attack in (APGD(steps=100), APGD(steps=100, targeted=True), MinimumNorm()):
         single = attack(classifier, images, labels, threat).success
         assert result.success.sum() >= single.sum()
     assert 0 < result.success.sum() < len(images)

@@ -4,7 +4,6 @@ from equipoise.attacks.apgd import APGD
 from equipoise.attacks.attack import Attack, AttackResult, Search
 from equipoise.attacks.bpda import BPDA
 from equipoise.attacks.fab import FAB
-from equipoise.attacks.frank_wolfe import FrankWolfe
 from equipoise.attacks.minimum_norm import MinimumNorm
 from equipoise.attacks.pgd import PGD
 from equipoise.attacks.square import Square
@@ -17,7 +16,6 @@ __all__ = [
     "APGD",
     "MinimumNorm",
     "FAB",
-    "FrankWolfe",
     "Square",
     "Transfer",
     "BPDA",

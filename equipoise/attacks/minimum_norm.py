@@ -49,14 +49,17 @@ __all__ = ["MinimumNorm", "nearest_boundaries"]
 FEW = 20
 """Steps below which a search has enough to do with one direction."""
 
+BEYOND = 2.0
+"""How far the search goes, as a multiple of the threat's radius: ways into the ball lead through its outside."""
+
 POLISH = 4 / 7
 """Of the steps beyond `FEW`, the share that goes onto linearised boundaries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MinimumNorm(Attack):
-    """The smallest radius at which each image is misclassified; of the threat it takes the norm, and the radius as the
-    bound of its search. `distance` in the result is that smallest radius, inf where nothing was found within the bound.
+    """The smallest radius at which each image is misclassified; of the threat it takes the norm, and the radius as a
+    bound. `distance` in the result is that smallest radius, inf where nothing was found within the bound.
 
     Arguments:
         steps: gradient steps.
@@ -103,7 +106,8 @@ class MinimumNorm(Attack):
     ) -> Tensor:
         """One run from `radius` in the direction of `gradient`; returns the radius it ends with."""
         search, rows, clean = found.search, found.rows, found.clean
-        threat, bound, labels = search.threat, search.threat.radius, search.labels[rows]
+        threat, labels = search.threat, search.labels[rows]
+        bound = BEYOND * threat.radius
         radius = torch.minimum(radius.clamp(min=1e-6, max=bound), found.distance)
         x = search.inside(rows, threat.ascend(clean, gradient, radius), radius)
         for k in range(steps):
@@ -129,7 +133,7 @@ class MinimumNorm(Attack):
             x = biased_step(
                 search.threat.norm, (x, lead, w), start, clean, eta=1 + share / 2, alpha=0.1
             )
-            x = search.inside(rows, x)
+            x = search.inside(rows, x, BEYOND * search.threat.radius)
 
     def _bisect(self, search: Search, rows: Tensor, nearest: Tensor, smallest: Tensor) -> None:
         """Shortens each straight line from the clean image as far as it still fools, then reports."""
@@ -153,7 +157,10 @@ class MinimumNorm(Attack):
         # Where no shortening held, the point itself: recomputing it could round it back over the boundary.
         shortened = clean + high[:, None, None, None] * (nearest - clean)
         x = torch.where((high < 1)[:, None, None, None], shortened, nearest)
-        search.offer(rows, x, search.logits(rows, x))
+        logits = search.logits(rows, x)
+        # Rounding leaves no image outside the ball.
+        within = search.threat.distance(clean, x) <= search.threat.radius * (1 - 2e-6)
+        search.offer(rows[within], x[within], logits[within])
 
 
 def _decay(k: int, steps: int) -> float:

@@ -46,7 +46,7 @@ def references(reading: Reading) -> list[str]:
         keys += ["rony2019", "pintor2021", "croce2020", "andriushchenko2020", "massart1990"]
         probes = [load_probe(under.spec) for under in reading.threats]
         standard = any(isinstance(p, Adversarial) and p.budget == "standard" for p in probes)
-        keys.append("croce2020fab" if standard else "melamed2024")
+        keys += ["croce2020fab", "athalye2018"] + ([] if standard else ["melamed2024"])
     objectives = [
         (about.get("facts") or {}).get("objective")
         for about in reading.record["classifiers"].values()
@@ -54,7 +54,7 @@ def references(reading: Reading) -> list[str]:
     if any(isinstance(o, dict) and o.get("name") == "adversarial" for o in objectives):
         keys.append("madry2018")
     if any(under.threat.norm == "l1" for under in reading.threats):
-        keys += ["duchi2008", "croce2021", "chen2020"]
+        keys += ["duchi2008", "croce2021"]
     keys += _of_counterfactuals(reading)
     if reading.record["data"]["spec"].partition("?")[0] == "digits":
         keys.append("alpaydin1998")
@@ -116,10 +116,10 @@ _BIBTEX = {
   author = {Croce, Francesco and Hein, Matthias},
   booktitle = {ICML}, year = {2021}, eprint = {2103.01208}, archiveprefix = {arXiv}
 }""",
-    "chen2020": """@inproceedings{chen2020,
-  title = {A {Frank-Wolfe} Framework for Efficient and Effective Adversarial Attacks},
-  author = {Chen, Jinghui and Zhou, Dongruo and Yi, Jinfeng and Gu, Quanquan},
-  booktitle = {AAAI}, year = {2020}, eprint = {1811.10828}, archiveprefix = {arXiv}
+    "athalye2018": """@inproceedings{athalye2018,
+  title = {Obfuscated Gradients Give a False Sense of Security: Circumventing Defenses to Adversarial Examples},
+  author = {Athalye, Anish and Carlini, Nicholas and Wagner, David},
+  booktitle = {ICML}, year = {2018}, eprint = {1802.00420}, archiveprefix = {arXiv}
 }""",
     "madry2018": """@inproceedings{madry2018,
   title = {Towards Deep Learning Models Resistant to Adversarial Attacks},
