@@ -203,27 +203,37 @@ class L2(Threat):
     def nearest(
         self, images: Tensor, delta: Tensor, radius: Tensor | float | None = None
     ) -> Tensor:
-        """images + s delta cut off at 0 and 1, s in [0, 1] being the largest that stays in the ball."""
-        bound = _column(self.radius if radius is None else radius, delta)
+        """images + s delta cut off at 0 and 1, s in [0, 1] being the largest that stays in the ball.
+
+        The squared length of what is left after cutting off is concave in s^2, so that secants through points inside
+        the ball meet its radius inside too, and nearer each time.
+        """
         tiny = torch.finfo(delta.dtype).tiny
-        room = torch.where(delta > 0, 1 - images, images)
-        size = delta.abs()
-        share = (bound / _column(self.norm(delta), delta).clamp(min=tiny)).clamp(max=1)
-        room_squared, size_squared = room.square(), size.square()
-        # What is cut off leaves more of the radius to the rest; each round finds more that is cut off, seldom many.
-        for _ in range(8):
-            cut = share * size >= room
-            if not cut.any():
+        change, up, down = delta.flatten(1), 1 - images.flatten(1), -images.flatten(1)
+        bound = torch.as_tensor(
+            self.radius if radius is None else radius, dtype=delta.dtype, device=delta.device
+        ).expand(len(change))
+        share = (bound / self.norm(delta).clamp(min=tiny)).clamp(max=1)
+        safe, length_safe = torch.zeros_like(share), torch.zeros_like(share)
+        done = torch.zeros_like(share, dtype=torch.bool)
+        for _ in range(12):
+            length = self.norm(torch.clamp(share[:, None] * change, down, up))
+            # Rounding can make a secant too flat, which then meets the radius outside.
+            over = length > bound * (1 + 1e-6)
+            share = torch.where(over, safe, share)
+            done = done | over | (share >= 1) | (length >= bound * (1 - 1e-6))
+            if done.all():
                 break
-            spent = _column((room_squared * cut).flatten(1).sum(1), delta)
-            free = _column((size_squared * ~cut).flatten(1).sum(1), delta).clamp(min=tiny)
-            larger = ((bound**2 - spent).clamp(min=0) / free).sqrt().clamp(max=1)
-            # An image of which nothing is cut off keeps its share to the last bit, whatever the others do.
-            larger = torch.where(_column(cut.flatten(1).any(1), cut), larger, share)
-            if not (larger > share).any():
-                break
-            share = torch.maximum(share, larger)
-        return (images + delta.sign() * torch.minimum(share * size, room)).clamp_(0, 1)
+            now = share.square()
+            slope = (length.square() - length_safe.square()) / (now - safe.square()).clamp(
+                min=tiny
+            )
+            larger = now + (bound.square() - length.square()) / slope.clamp(min=tiny)
+            safe, length_safe = torch.where(done, safe, share), length
+            share = torch.where(done, share, larger.sqrt().clamp(max=1))
+        share = torch.where(done, share, safe)
+        moved = torch.clamp(share[:, None] * change, down, up)
+        return images.add(moved.reshape(images.shape)).clamp_(0, 1)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         # Dividing by the largest entry first keeps tiny gradients from underflowing when squared.
