@@ -31,6 +31,44 @@ class Through(nn.Module):
         return self.net(self.change(x))
 
 
+def without_a_graph(x):
+    return (9 * x).byte().float() / 9
+
+
+@pytest.mark.parametrize("budget", ["adaptive", "standard"])
+def test_a_classifier_without_gradients_is_measured_and_flagged(budget):
+    """Nothing leads back to its pixels, and its images transfer to none."""
+    images, plain = grey_images(6, (1, 4, 4)), linear(3, (1, 4, 4))
+    hidden = eq.wrap(Through(without_a_graph), name="hidden")
+    labels = hidden(images).argmax(1)
+    batch = eq.images.Arrays(images, labels.tolist(), ("a", "b", "c")).batch(range(6))
+    flags = [True] * 6
+    request = Request(seed=0, pictured=flags, examined=flags, others={"hidden": hidden})
+    probe = Adversarial(eq.Linf(0.02), budget=budget)
+    answers = probe.measure(hidden, batch, request)
+    robust = ~answers.columns["success"]
+    agreement = answers.columns["agreement"]
+    assert (agreement[robust] == 0).all()
+    assert any("no gradient" in note for note in answers.notes)
+    metrics = {metric.name: metric.values for metric in probe.metrics(answers.columns)}
+    if budget == "standard":
+        quoted = metrics["robust accuracy at linf:0.02 by AutoAttack's schedule"]
+        assert (quoted >= robust).all()
+    Transfer(eq.Linf(0.02)).measure(plain, batch, request)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.half])
+def test_where_rounding_hides_everything_nothing_is_said(kind):
+    """Half precision: no false alarm, and a gradient of zero is one all the same."""
+    images = grey_images(12, (1, 4, 4))
+    honest = eq.wrap(linear(3, (1, 4, 4)).net.to(kind))
+    flat = eq.wrap(Through(lambda x: (3 * x).round() / 3).to(kind))
+    for classifier in (honest, flat):
+        labels = classifier(images).argmax(1)
+        found = Ask()(classifier, images, labels, eq.Linf(0.05)).agreement
+        assert found.isnan().all() if classifier is honest else (found == 0).all()
+
+
 class Ask(Attack):
     """No attack: it asks for the agreement of gradients with small changes."""
 
@@ -86,6 +124,11 @@ def test_gradients_that_mislead_agree_with_little(threat, change):
     assert (found[found.isfinite()] < 0.8).double().mean() > 0.7
 
 
+@torch.no_grad()
+def without_gradients(x):
+    return (5 * x).round() / 5
+
+
 CHANGES = {
     "round": lambda x: (5 * x).round() / 5,
     "floor": lambda x: torch.floor(5 * x) / 5,
@@ -93,6 +136,9 @@ CHANGES = {
     "detached": lambda x: x.detach() * 1.0,
     "compared": lambda x: (x > 0.5).float(),
     "compared the other way": lambda x: (x <= 0.5).to(x.dtype),
+    "bytes": lambda x: (255 * x).byte().float() / 255,
+    "whole numbers": lambda x: (9 * x).to(torch.int64).to(x.dtype) / 9,
+    "without gradients": without_gradients,
 }
 
 
@@ -137,6 +183,16 @@ def test_a_steady_classifier_repeats_itself_and_a_random_one_does_not():
     assert repeats(eq.wrap(base), images, 1 - images).all()
     noisy = eq.wrap(zoo.Noise(zoo.network()))
     assert not repeats(noisy, images).any()
+
+
+def test_randomness_shows_beside_logits_of_any_size():
+    class Masked(zoo.Noise):
+        def forward(self, x):
+            logits = super().forward(x)
+            return torch.cat([logits, torch.full_like(logits[:, :2], -1e9)], 1)
+
+    images = grey_images(8, (1, 8, 8))
+    assert not repeats(eq.wrap(Masked(zoo.network())), images).any()
 
 
 def test_fresh_answers_are_wrong_as_often_as_the_coin_falls():
@@ -199,8 +255,8 @@ def test_honest_columns_warn_of_nothing():
 @pytest.mark.parametrize(
     ("name", "column", "few", "many", "value"),
     [
-        ("gradients", "agreement", 5, 6, 0.1),
-        ("distance", "radius", 1, 2, np.inf),
+        ("gradients", "agreement", 4, 5, 0.1),
+        ("distance", "radius", 3, 4, np.inf),
         ("repeats", "steady", 0, 1, False),
     ],
 )
@@ -224,11 +280,12 @@ def test_both_numbers_where_queries_beat_gradients():
 def test_the_optimism_left_is_counted_in_the_sample_alone():
     doubled = columns()["doubled"]
     doubled[:4:2] = True  # two robust images of the sample
-    doubled[61] = None
     found = verdicts(doubled=doubled)["twice as long"]
-    assert (found.count, found.n) == (2, 50)
-    assert found.warns
+    assert (found.count, found.n, found.warns) == (2, 50, False)
     assert found.low < 0.04 < found.high
+    doubled[4] = True
+    found = verdicts(doubled=doubled)["twice as long"]
+    assert (found.count, found.n, found.warns) == (3, 50, True)
 
 
 def test_robust_images_that_are_wrong_as_they_are():
@@ -245,10 +302,18 @@ def test_transferred_images_that_beat_direct_ones():
     fooled_by = np.where(np.arange(100) % 2, None, "").astype(object)
     found = verdicts(transfer={"id": ids, "fooled_by": fooled_by})["transfer"]
     assert (found.count, found.n, found.warns) == (0, 25, False)
-    fooled_by[:6:2] = "other"
+    fooled_by[:8:2] = "other"
     fooled_by[60] = "other"  # broken directly as well
     found = verdicts(transfer={"id": ids, "fooled_by": fooled_by})["transfer"]
-    assert (found.count, found.n, found.warns) == (3, 25, True)
+    assert (found.count, found.n, found.warns) == (4, 25, True)
+
+
+def test_of_a_random_classifier_only_its_randomness_counts():
+    agreement = np.where(columns()["success"], np.nan, 0.0)
+    assert verdicts(agreement=agreement)["gradients"].warns
+    found = verdicts(agreement=agreement, **with_first("steady", 1, False))
+    assert found["gradients"].count == 50
+    assert [name for name, s in found.items() if s.warns] == ["repeats"]
 
 
 def test_the_transfer_probe_names_who_fooled():

@@ -6,8 +6,11 @@ gradient g at x promises and what happens,
     promised_i = <g, u_i>,    happens_i = (l(x + u_i) - l(x - u_i)) / 2.
 
 It is 1 for what is smooth at the scale of u and near 0 where the gradient vanishes, is noise, or follows wiggles that
-lead nowhere. The u_i are Gaussian with the length of a fifth of the radius, and at least 0.05 in the Euclidean norm, a
-length at which half precision still tells a change from rounding. x +- u may leave [0, 1] a little.
+lead nowhere. The u_i are Gaussian with the length of a fifth of the radius, and at least 0.05 in the Euclidean norm.
+x +- u may leave [0, 1] a little.
+
+Logits that half precision can hold are as coarse as half precision: what random directions do drowns in rounding.
+Nothing can be told there but a gradient of 0, whose agreement is 0; otherwise it is NaN.
 """
 
 import torch
@@ -54,4 +57,12 @@ def measure_agreement(search: Search, rows: Tensor) -> None:
     # Largest entries first, so that no square underflows or overflows.
     a, b = (part / part.abs().amax(0).clamp(min=torch.finfo(part.dtype).tiny) for part in (a, b))
     cosine = (a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0)).clamp(min=1e-300)
-    search.agreement[rows] = cosine.nan_to_num(0.0).to(search.agreement)
+    coarse = _coarse(search.clean_logits[rows]) & gradient.flatten(1).any(1)
+    found = torch.where(coarse, torch.nan, cosine.nan_to_num(0.0))
+    search.agreement[rows] = found.to(search.agreement)
+
+
+def _coarse(logits: Tensor) -> Tensor:
+    """Whether an image's logits are all numbers of a half precision, with shape (B,)."""
+    halves = [logits.to(kind).to(logits.dtype) == logits for kind in (torch.half, torch.bfloat16)]
+    return halves[0].all(1) | halves[1].all(1)

@@ -189,7 +189,7 @@ class _Run:
         better = self.value > self.best
         self.best_x = _where(better, self.x, self.best_x)
         self.best_gradient = _where(better, self.gradient, self.best_gradient)
-        self.best = torch.maximum(self.value, self.best)
+        self.best = torch.where(better, self.value, self.best)
 
     def look_back(self, steps: int) -> None:
         """Halves the step and returns to the best point where the last `steps` steps made too little progress."""

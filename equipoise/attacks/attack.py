@@ -21,7 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from equipoise.attacks.losses import margin
-from equipoise.classifiers import Classifier, check_range
+from equipoise.classifiers import Classifier, check_range, precision
 from equipoise.errors import EquipoiseError
 from equipoise.norms import Threat
 from equipoise.padding import call_padded
@@ -221,6 +221,11 @@ class Search:
         self.distance[rows] = self.threat.distance(self.images[rows], x)
 
 
+def _call(net: nn.Module, images: Tensor) -> Tensor:
+    """Logits of a bare network, which gets images in its own precision."""
+    return call_padded(net, images.to(precision(net)))
+
+
 @contextmanager
 def _evaluating(net: nn.Module) -> Iterator[None]:
     """The network in eval mode, and each of its modules in its own mode again afterwards."""
@@ -295,13 +300,12 @@ class Attack(ABC):
         clean = check_range(images.detach(), name).to(first.device, torch.float32)
         labels = labels.to(first.device, torch.int64)
         own = isinstance(classifier, Classifier)
-        forward = classifier.logits if own else partial(call_padded, classifier)
-        cast = first.dtype if first.is_floating_point() else torch.float32
+        forward = classifier.logits if own else partial(_call, classifier)
         ids = content_ids(clean) if ids is None else ids
         if len(ids) != len(clean):
             raise EquipoiseError(f"{name} was given {len(ids)} ids for {len(clean)} images.")
         state = Search(
-            net=lambda x: forward(x.to(cast)),
+            net=forward,
             images=clean,
             labels=labels,
             threat=threat,
@@ -339,7 +343,8 @@ class Attack(ABC):
             )
         if not logits.isfinite().all():
             raise EquipoiseError(
-                f"{type(self).__name__} got logits that are NaN or infinite on clean images: check the weights."
+                f"{type(self).__name__} got logits that are NaN or infinite on clean images: check the weights, "
+                "and mask classes with a finite number."
             )
         state.clean_logits = logits
         state.attempt(rows, state.images, logits)

@@ -17,7 +17,8 @@ References:
     Obfuscated gradients give a false sense of security (Athalye et al., 2018), https://arxiv.org/abs/1802.00420
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,10 @@ SATURATING = {
     Tensor.clamp,
     torch.clip,
     Tensor.clip,
+}
+CASTS = {getattr(Tensor, name) for name in ("to", "type", "byte", "char", "short", "int", "long")}
+LIKE = {
+    getattr(torch, f"{name}_like") for name in ("zeros", "ones", "empty", "full", "rand", "randn")
 }
 RISING = {torch.gt, torch.ge, Tensor.gt, Tensor.ge, Tensor.__gt__, Tensor.__ge__}
 FALLING = {torch.lt, torch.le, Tensor.lt, Tensor.le, Tensor.__lt__, Tensor.__le__}
@@ -112,7 +117,7 @@ class BPDA(Attack):
         for part in torch.arange(len(many), device=rows.device).split(search.width):
             labels = search.labels[many[part]]
             aims = None if targets is None else targets[many[part]]
-            with StraightThrough():
+            with _straight_through(search):
                 _, _, gradient = search.gradient(
                     many[part], around[part], lambda z, y=labels, t=aims: margin(z, y, t)
                 )
@@ -120,6 +125,22 @@ class BPDA(Attack):
             size = Norm.L2(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
             found.append(gradient / size[:, None, None, None])
         return torch.cat(found).unflatten(0, (len(rows), self.draws)).mean(1)
+
+
+@contextmanager
+def _straight_through(search: Search) -> Iterator[None]:
+    """The classifier alone, not what is made of its logits, goes backward through thresholds."""
+    net = search.net
+
+    def through(x: Tensor) -> Tensor:
+        with StraightThrough():
+            return net(x)
+
+    search.net = through
+    try:
+        yield
+    finally:
+        search.net = net
 
 
 class StraightThrough(TorchFunctionMode):
@@ -138,16 +159,21 @@ class StraightThrough(TorchFunctionMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         source = args[0] if args else None
-        if not (isinstance(source, Tensor) and isinstance(result, Tensor)):
+        if not (isinstance(source, Tensor) and isinstance(result, Tensor)) or func in LIKE:
             return result
         if func in RISING | FALLING and source.requires_grad:
             # The comparison is kept too, so that no other tensor gets its number.
             self.compared[id(result)] = result, source if func in RISING else -source
             return result
-        if source.dtype == torch.bool and id(source) in self.compared:
+        if func in CASTS and source.requires_grad and not result.is_floating_point():
+            self.compared[id(result)] = result, source
+            return result
+        if not source.is_floating_point() and id(source) in self.compared:
             source = self.compared[id(source)][1]
         flat = func in STEPS or (func in SATURATING and result.dim() == 2)
         lost = result.is_floating_point() and not result.requires_grad
         if source.requires_grad and (flat or lost) and source.shape == result.shape:
-            return result.detach() + (source - source.detach())
+            # Also where the classifier itself has switched gradients off.
+            with torch.enable_grad():
+                return result.detach() + (source - source.detach())
         return result

@@ -53,6 +53,9 @@ class Transfer(Attack):
             with torch.enable_grad():
                 pixels = x.detach().clone().requires_grad_(True)
                 gap = margin(call_padded(self.surrogate, pixels).float(), labels)
+                if not gap.requires_grad:
+                    # A surrogate without gradients leads nowhere.
+                    return x
                 (gradient,) = torch.autograd.grad(gap.sum(), pixels)
             size = 2 * (1 - k / self.steps) * threat.radius
             x = search.inside(rows, threat.ascend(x, gradient.nan_to_num(0.0, 0.0, 0.0), size))

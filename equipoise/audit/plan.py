@@ -18,7 +18,7 @@ from equipoise.streams import digest
 
 __all__ = ["IMAGES", "SCHEMA", "Plan", "Shard", "make_plan"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the columns and of run.json; a change of meaning raises it."""
 
 EXAMINED = 64

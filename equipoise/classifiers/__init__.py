@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from equipoise.classifiers import foreign
-from equipoise.classifiers.classifier import Classifier, check_range, wrap
+from equipoise.classifiers.classifier import Classifier, check_range, precision, wrap
 from equipoise.classifiers.folder import NETS, build_net, load_folder, save_classifier
 from equipoise.classifiers.mlp import MLP
 from equipoise.classifiers.preflight import Check, preflight
@@ -14,6 +14,7 @@ __all__ = [
     "Classifier",
     "wrap",
     "check_range",
+    "precision",
     "load_classifier",
     "save_classifier",
     "build_net",

@@ -17,7 +17,7 @@ from equipoise.errors import EquipoiseError
 from equipoise.padding import call_padded
 from equipoise.streams import digest, stream
 
-__all__ = ["Classifier", "check_range", "wrap"]
+__all__ = ["Classifier", "check_range", "precision", "wrap"]
 
 _RANGE_TOLERANCE = 1e-6
 
@@ -38,6 +38,12 @@ def check_range(images: Tensor, operation: str) -> Tensor:
             "of normalising the images."
         )
     return images.clamp(0, 1) if low < 0 or high > 1 else images
+
+
+def precision(net: nn.Module) -> torch.dtype:
+    """The type of the network's numbers; single precision where it has none."""
+    first = next((p for p in net.parameters() if p.is_floating_point()), None)
+    return torch.float32 if first is None else first.dtype
 
 
 class Classifier(nn.Module):
@@ -80,7 +86,7 @@ class Classifier(nn.Module):
     def logits(self, images: Tensor) -> Tensor:
         """The same without the check of the range, for callers that made it once: attacks call this every step."""
         scaled = images if self.identity_scaling else (images - self.mean) / self.std
-        return call_padded(self.net, scaled)
+        return call_padded(self.net, scaled.to(precision(self.net)))
 
     def fingerprint(self) -> str:
         """A digest of the network's structure, code, settings, weights and normalisation.

@@ -128,7 +128,10 @@ def _outputs(logits: Tensor) -> Check:
         share = 1 - logits.isfinite().all(1).double().mean().item()
         finding = f"{share:.0%} of the images get logits that are NaN or infinite"
         return Check(
-            "outputs", "fail", finding, "Check the weights: the checkpoint may be broken."
+            "outputs",
+            "fail",
+            finding,
+            "Check the weights: the checkpoint may be broken. Mask classes with a finite number.",
         )
     if logits.shape[1] < 2:
         return Check(
