@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import equipoise as eq
+from equipoise import cli
+from equipoise.audit import Soundness
 from equipoise.classifiers import save_classifier
 from equipoise.cli import main
 
@@ -183,7 +186,6 @@ def test_ctrl_c_while_a_file_is_written_comes_right_after(tmp_path):
 
 def test_ctrl_c_in_the_middle_of_a_query(monkeypatch, capsys):
     """DuckDB answers a SIGINT with an exception of its own."""
-    from equipoise import cli
 
     def query(tokens):
         raise RuntimeError("Query interrupted")
@@ -193,6 +195,20 @@ def test_ctrl_c_in_the_middle_of_a_query(monkeypatch, capsys):
         main([])
     assert stop.value.code == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_an_audit_ends_with_its_warnings(capsys):
+    def check(name, warns):
+        return Soundness(
+            "[net]", "adversarial:l2:1", name, 9, 10, 0.5, 1.0, warns, "so it is", "Do."
+        )
+
+    checks = (check("gradients", True), check("queries", False))
+    run = SimpleNamespace(summary=tuple, classifiers=(), soundness=lambda: checks)
+    cli._print_summary(run)
+    printed = capsys.readouterr().out
+    assert printed.count("Warning:") == 1
+    assert "Warning: [net], adversarial:l2:1: so it is. Do." in printed
 
 
 @pytest.mark.slow

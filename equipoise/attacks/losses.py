@@ -9,7 +9,8 @@ Notation. Logits z have shape (B, K), the label is y, a target class t, and z_(k
 
 Cross-entropy is log(1 + exp(log-odds)). The two rise and fall together and their gradients point the same way, so every
 attack here, whose steps are normalised, takes the same steps for both; but the gradient of cross-entropy underflows to
-zero on confident classifiers, and that of the log-odds does not.
+zero on confident classifiers, and that of the log-odds does not. Where logits differ by much less than 1, both weigh
+all wrong classes alike and follow none; the margin does not depend on scale.
 
 References:
     Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks
