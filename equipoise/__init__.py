@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from equipoise import attacks as attacks
     from equipoise import counterfactuals as counterfactuals
     from equipoise import diffusion as diffusion
+    from equipoise import theory as theory
     from equipoise.audit import Run as Run
     from equipoise.audit import audit as audit
     from equipoise.audit import check as check
@@ -30,6 +31,7 @@ _ROOMS = {
     "counterfactuals": None,
     "diffusion": None,
     "report": None,
+    "theory": None,
     "Run": "audit",
     "check": "audit",
     "load_classifier": "classifiers",
