@@ -204,8 +204,10 @@ def curves(reading: Reading) -> list[Figure]:
         }
         if not radii:
             continue
+        warned = {j.name for j in radii if reading.warnings(j.name, under.spec)}
+        trusted = [r for j, r in radii.items() if j.name not in warned] or list(radii.values())
         # Far enough right to see the most robust classifier fall to a few images in a hundred, where it does.
-        far = max(float(np.quantile(r, 0.97, method="lower")) for r in radii.values())
+        far = max(float(np.quantile(r, 0.97, method="lower")) for r in trusted)
         finite = max(
             (float(r[np.isfinite(r)].max(initial=0.0)) for r in radii.values()), default=0.0
         )
@@ -227,7 +229,6 @@ def curves(reading: Reading) -> list[Figure]:
                     curve.radii, curve.value, curve.low, curve.high, strict=True
                 )
             ]
-        warned = {j.name for j in radii if reading.warnings(j.name, under.spec)}
         figures.append(_curve_figure(under, rows, names, end, radii, warned=warned))
     return figures
 

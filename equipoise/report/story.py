@@ -76,19 +76,23 @@ def _trusted(reading: Reading, judged: Iterable[Judged], under: Under) -> list[J
     return [j for j in judged if not reading.warnings(j.name, under.spec)]
 
 
-def _though(reading: Reading, named: Iterable[Judged], under: Under) -> str:
+def _though(reading: Reading, named: Sequence[Judged], under: Under) -> str:
     """What speaks against the robust accuracy of the rungs that a sentence names, as the end of that sentence."""
-    parts = [
-        against(warnings, f"robust accuracy after radius {j.trained}")
-        for j in named
-        if (warnings := reading.warnings(j.name, under.spec))
-    ]
-    return f", though {' and '.join(parts)}." if parts else "."
+    found = [(j, reading.warnings(j.name, under.spec)) for j in named]
+    found = [(j, warnings) for j, warnings in found if warnings]
+    if not found:
+        return "."
+    if len(found) > 1:
+        numbers = " and ".join(str(len(warnings)) for _, warnings in found)
+        return f", though checks speak against robust accuracy at both ends ({numbers} of them)."
+    ((judged, warnings),) = found
+    return f", though {against(warnings, f'robust accuracy after training at radius {judged.trained}')}."
 
 
 def _ladder(reading: Reading, rungs: list[Judged], under: Under) -> Story:
     lowest, highest = rungs[0], rungs[-1]
-    candidates = _trusted(reading, rungs[1:], under) or rungs[1:]
+    trusted = _trusted(reading, rungs[1:], under)
+    candidates = trusted or rungs[1:]
     best = _highest((j, reading.robust_accuracy(j.name, under)) for j in candidates)
     choices = len(candidates)
     standard = _difference(reading, lowest, best, None, choices)
@@ -106,6 +110,9 @@ def _ladder(reading: Reading, rungs: list[Judged], under: Under) -> Story:
         further = _exchange(standard, robust, under, first=False)
         though = _though(reading, (highest,), under)
         sentences.append(f"Going further, to radius {highest.trained}, {further}{though}")
+    if trusted:
+        unnamed = [j for j in rungs[1:] if j not in (*trusted, highest)]
+        sentences += _left_out([f"radius {j.trained}" for j in unnamed])
     others = (u for u in reading.threats if u != under)
     other = next((u for u in others if len(reading.pair(lowest.name, best.name, u)[0])), None)
     if other:
@@ -168,7 +175,7 @@ def _choice(reading: Reading, judged: list[Judged], under: Under) -> Story:
         lead = _level(reading, trusted[0], under)
         sentence = f"{apart(trusted[0].name)} alone has a robust accuracy that no check speaks against: {lead}"
         return Story((sentence,), "")
-    out = (_left_out(doubted),) if doubted else ()
+    out = _left_out([apart(j.name) for j in doubted])
     accurate = _highest((j, reading.standard_accuracy(j.name)) for j in trusted)
     robust = _highest((j, reading.robust_accuracy(j.name, under)) for j in trusted)
     choices = len(trusted) * (len(trusted) - 1) // 2
@@ -185,15 +192,15 @@ def _choice(reading: Reading, judged: list[Judged], under: Under) -> Story:
     return Story((sentence, *out), _method(b, f"the pair among {choices}"))
 
 
-def _left_out(doubted: Sequence[Judged]) -> str:
-    """Who was not compared, and why."""
-    if len(doubted) > 3:
-        return f"{len(doubted)} more classifiers are left out: checks speak against their robust accuracy."
-    names = [apart(j.name) for j in doubted]
+def _left_out(names: Sequence[str]) -> tuple[str, ...]:
+    """Who was not compared, and why; nothing where nobody was."""
+    if not names:
+        return ()
     if len(names) == 1:
-        return f"{names[0]} is left out: checks speak against its robust accuracy."
+        return (_capital(f"{names[0]} is left out: checks speak against its robust accuracy."),)
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{listed} are left out: checks speak against their robust accuracy."
+    who = f"{len(names)} more classifiers" if len(names) > 3 else _capital(listed)
+    return (f"{who} are left out: checks speak against their robust accuracy.",)
 
 
 def _plain(reading: Reading, under: Under | None) -> Story:
