@@ -16,19 +16,22 @@ from scipy.stats import binom
 import equipoise as eq
 from equipoise.report import paired_difference
 from equipoise.report.charts import curves, trade_off
+from equipoise.report.figure import PAPER, WARNED
+from equipoise.report.findings import findings
 from equipoise.report.gallery import hang
 from equipoise.report.ladder import along_ladder
 from equipoise.report.page import _embed, render
 from equipoise.report.reading import Reading
-from equipoise.report.soundness import panels
+from equipoise.report.soundness import meanings, panels
 from equipoise.report.story import tell
 from equipoise.report.table import tabulate
 from equipoise.report.waterfall import waterfalls
-from equipoise.report.words import day, duration, number, percent
+from equipoise.report.words import against, apart, day, duration, number, percent
 
 THREAT = "adversarial:l2:0.5?steps=5"
 PROBES = ["standard", THREAT]
 HOSTILE = "</script><script>alert(1)</script>"
+DOUBTED = "linf:0.1"
 NAMES = [HOSTILE, "\"'&\u2028\U0001f98a", "\u202e\u05e9\u05dc\u05d5\u05dd"]
 
 
@@ -248,52 +251,34 @@ def test_an_unfinished_run_says_so(run, tmp_path):
     assert "Unfinished: 0 of 7 shards" in render(Reading(unfinished))
 
 
-# Sentences
+# Verdicts that checks speak against
 
 
-class Told:
-    """A reading of three rungs whose answers are given outright."""
-
-    standard = "standard"
-    counterfactuals = ()
-    record: dict = {"seed": 0}  # noqa: RUF012
-
-    def __init__(self, answers):
-        under = SimpleNamespace(spec="a", threat=eq.L2(0.5), title="l2:0.5")
-        self.threats = (under,)
-        self.answers = answers
-        self.classifiers = tuple(
-            SimpleNamespace(name=name, trained=name, radius=float(name)) for name in answers
-        )
-        self.ladders = {"l2": self.classifiers}
-
-    def right(self, name, under=None):
-        return {str(i): bool(v) for i, v in enumerate(self.answers[name][under is not None])}
-
-    def pair(self, before, after, under=None):
-        return tuple(np.array([*self.right(name, under).values()]) for name in (before, after))
-
-    def standard_accuracy(self, name):
-        return SimpleNamespace(value=np.mean(self.answers[name][0]))
-
-    def robust_accuracy(self, name, under):
-        return SimpleNamespace(value=np.mean(self.answers[name][1]))
-
-
-def test_a_hidden_gradient_is_shown_and_an_open_one_is_not(trained, tmp_path):
-    hidden = eq.wrap(zoo.Quantised(trained.net), name="rounded")
-    threat = "linf:0.1"
-    run = eq.audit(
-        [eq.wrap(trained.net, name="open"), hidden],
+@pytest.fixture(scope="module")
+def doubted(trained, tmp_path_factory):
+    """An honest classifier beside one that hides its gradients."""
+    return eq.audit(
+        [
+            eq.wrap(trained.net, name="open"),
+            eq.wrap(zoo.Quantised(trained.net), name="rounded"),
+        ],
         "digits",
-        ["standard", f"adversarial:{threat}", f"transfer:{threat}"],
-        tmp_path / "run",
+        ["standard", f"adversarial:{DOUBTED}", f"transfer:{DOUBTED}"],
+        tmp_path_factory.mktemp("doubted") / "run",
         limit=20,
     )
-    warned = {(s.classifier, s.name) for s in run.soundness() if s.warns}
+
+
+@pytest.fixture(scope="module")
+def doubted_page(doubted):
+    return unescape(render(Reading(doubted)))
+
+
+def test_a_hidden_gradient_is_shown_and_an_open_one_is_not(doubted, doubted_page):
+    warned = {(s.classifier, s.name) for s in doubted.soundness() if s.warns}
     assert ("rounded", "gradients") in warned
     assert not any(classifier == "open" for classifier, _ in warned)
-    reading = Reading(run)
+    reading = Reading(doubted)
     (panel,) = panels(reading)
     assert panel.warnings == len(warned)
     cells = {name: dict(zip(panel.heads, cells, strict=True)) for name, cells in panel.rows}
@@ -308,9 +293,136 @@ def test_a_hidden_gradient_is_shown_and_an_open_one_is_not(trained, tmp_path):
         robust = reading.robust_accuracy(name, reading.threats[0])
         assert robust
         assert counts[-1] == round(20 * robust.value)
-    text = unescape(render(reading))
-    assert f"What speaks against the verdicts at {threat}" in text
-    assert "the gradient does not say what small changes do" in text
+    assert f"What speaks against the verdicts at {DOUBTED}" in doubted_page
+    assert "the gradient does not say what small changes do" in doubted_page
+
+
+def test_the_reading_knows_what_speaks_against_a_verdict(doubted):
+    reading = Reading(doubted)
+    (under,) = reading.threats
+    assert reading.warnings("open", under.spec) == ()
+    assert reading.warnings("rounded", under.spec) == tuple(
+        s for s in doubted.soundness() if s.warns
+    )
+    assert (
+        against(reading.warnings("rounded", under.spec)[:1], "it") == "1 check speaks against it"
+    )
+    assert against((1, 2), "it") == "2 checks speak against it" and against((), "it") == ""
+
+
+def test_the_summary_names_whom_no_check_speaks_against(doubted):
+    (only,) = tell(Reading(doubted)).sentences
+    assert only.startswith(f"{apart('open')} alone has a robust accuracy that no check speaks")
+    assert "rounded" not in only
+
+
+def test_what_speaks_against_a_verdict_is_the_first_warning(doubted, doubted_page):
+    first, *others = findings(Reading(doubted))
+    warned = [s for s in doubted.soundness() if s.warns]
+    about = f"{apart('rounded')} at {DOUBTED}"
+    assert first.about == about and all(finding.about != about for finding in others)
+    assert first.text[1:-1] == warned[0].finding[1:] and first.remedy == warned[0].remedy
+    further = len(warned) - 1
+    assert first.more == (f"{further} more check{'s warn' if further > 1 else ' warns'}")
+    fold = doubted_page[doubted_page.index('class="warnings"') :]
+    assert fold.index(first.text) < fold.index("Only 20 were audited")
+    assert f'{first.more}, as <a href="#verdicts">the panel</a> shows.' in fold
+
+
+def test_a_warned_number_is_marked_and_never_the_best(doubted, doubted_page):
+    table = tabulate(Reading(doubted))
+    cells = {name: dict(zip(table.heads, row, strict=True)) for name, _, row in table.rows}
+    assert table.warned
+    for head in (f"Robust accuracy at {DOUBTED}", "Mean linf radius"):
+        honest, hidden = cells["open"][head], cells["rounded"][head]
+        assert honest and hidden
+        assert honest.best and not honest.warned
+        assert hidden.warned and not hidden.best
+        marked = f'<span class="unseen">warning: </span>{hidden.value}</span>'
+        assert (
+            f'<td class="warned"><span class="value"><span aria-hidden="true">! </span>{marked}'
+            in doubted_page
+        )
+    plain = [row["Standard accuracy"] for row in cells.values()]
+    assert not any(cell.warned for cell in plain if cell)
+    assert "The highest value of a column without a warning is underlined" in doubted_page
+
+
+def test_points_that_checks_speak_against_are_hollow(doubted, doubted_page, page):
+    reading = Reading(doubted)
+    for figure in (*trade_off(reading), *curves(reading)):
+        altair.LayerChart.from_dict(figure.spec).to_dict(validate=True)
+        assert figure.hollow
+    (figure,) = trade_off(reading)
+    says = {row["classifier"]: row["against"] for row in figure.spec["datasets"]["rows"]}
+    assert says["open"] == "" and re.fullmatch(r"\d checks? speaks? against it", says["rounded"])
+    assert f", though {says['rounded']}" in figure.alt
+    hollow = [s for s in figure.spec["layer"] if {"filter": WARNED} in s.get("transform", ())]
+    assert [layer["mark"]["fill"] for layer in hollow] == [PAPER]
+    assert hollow[0]["encoding"]["tooltip"][-1]["field"] == "against"
+    for sign in ("Hollow:", "Dashed curves:"):
+        assert sign in doubted_page and sign not in page
+
+
+def test_a_rung_that_checks_speak_against_is_hollow(run):
+    reading = Reading(run)
+    name = reading.classifiers[1].name
+    reading.warnings = lambda classifier, probe: (1, 2) if classifier == name else ()
+    (figure,) = along_ladder(reading)
+    altair.LayerChart.from_dict(figure.spec).to_dict(validate=True)
+    says = {(r["series"], r["classifier"]): r["against"] for r in figure.spec["datasets"]["rows"]}
+    assert figure.hollow and {key for key, text in says.items() if text} == {
+        ("robust at l2:0.5", name)
+    }
+
+
+def test_the_panel_explains_each_of_its_heads(doubted, doubted_page):
+    shown = panels(Reading(doubted))
+    explained = dict(meanings(shown))
+    assert list(explained) == shown[0].heads and meanings([]) == []
+    for head, meaning in explained.items():
+        assert f"<dt>{head}</dt><dd>{meaning}</dd>" in doubted_page
+
+
+# Sentences
+
+
+class Told:
+    """A reading of some rungs, or classifiers without one, whose answers and numbers of warnings are given outright."""
+
+    standard = "standard"
+    counterfactuals = ()
+    record: dict = {"seed": 0}  # noqa: RUF012
+
+    def __init__(self, answers, warned=None, *, ladder=True):
+        self.warned = warned or {}
+        under = SimpleNamespace(spec="a", threat=eq.L2(0.5), title="l2:0.5")
+        self.threats = (under,)
+        self.answers = answers
+        self.classifiers = tuple(
+            SimpleNamespace(name=name, trained=name, radius=float(name) if ladder else None)
+            for name in answers
+        )
+        self.ladders = {"l2": self.classifiers} if ladder else {}
+
+    def warnings(self, name, probe):
+        assert probe == "a"
+        return range(self.warned.get(name, 0))
+
+    def right(self, name, under=None):
+        return {str(i): bool(v) for i, v in enumerate(self.answers[name][under is not None])}
+
+    def pair(self, before, after, under=None):
+        return tuple(np.array([*self.right(name, under).values()]) for name in (before, after))
+
+    def standard_accuracy(self, name):
+        return self.share(self.answers[name][0])
+
+    def robust_accuracy(self, name, under):
+        return self.share(self.answers[name][1])
+
+    def share(self, right):
+        return SimpleNamespace(value=np.mean(right), n=len(right), low=0.0, high=1.0)
 
 
 def ones(k, n=1000):
@@ -335,6 +447,49 @@ def test_what_is_not_shown_is_not_claimed():
     (only,) = tell(Told({"0": (ones(970), ones(300)), "1": (ones(969), ones(302))})).sentences
     assert "costs" not in only and "buys" not in only and only.count("no difference") == 2
     assert "standard accuracy" in only and "and no difference in robust accuracy" in only
+
+
+RUNGS = {"0": (ones(970), ones(300)), "1": (ones(900), ones(600)), "2": (ones(800), ones(700))}
+
+
+def test_a_rung_that_checks_speak_against_is_not_picked_and_said_to_be_so():
+    first, second = tell(Told(RUNGS, {"2": 3})).sentences
+    assert first.startswith("Going from radius 0 to 1 ") and "though" not in first
+    assert second.startswith("Going further, to radius 2,")
+    assert second.endswith(
+        ", though 3 checks speak against robust accuracy after training at radius 2."
+    )
+    # One rung was left to pick, so nothing is widened.
+    assert "widened" not in tell(Told(RUNGS, {"2": 3})).method
+    first, second = tell(Told(RUNGS, {"1": 3})).sentences
+    assert first.startswith("Going from radius 0 to 2 ") and "though" not in first
+    assert second == "Radius 1 is left out: checks speak against its robust accuracy."
+
+
+def test_where_every_rung_is_warned_of_the_sentence_says_so():
+    (only,) = tell(Told(RUNGS, {"0": 1, "1": 2, "2": 3})).sentences
+    assert only.startswith("Going from radius 0 to 2 ")
+    assert only.endswith(
+        ", though checks speak against robust accuracy at both ends (1 and 3 of them)."
+    )
+
+
+def test_a_choice_is_among_classifiers_that_no_check_speaks_against():
+    told = {"a": RUNGS["0"], "b": RUNGS["1"], "c": RUNGS["2"], "d": RUNGS["2"]}
+    first, second = tell(Told(told, {"c": 1, "d": 2}, ladder=False)).sentences
+    assert first.startswith(f"Choosing {apart('b')} over {apart('a')} costs 7.0 points")
+    assert second == (
+        f"{apart('c')} and {apart('d')} are left out: checks speak against their robust accuracy."
+    )
+    (first, *_) = tell(Told(told, ladder=False)).sentences
+    assert first.startswith(f"Choosing {apart('c')} over {apart('a')} ")
+
+
+def test_without_a_classifier_to_choose_the_summary_says_so():
+    told = {"a": RUNGS["0"], "b": RUNGS["1"]}
+    first, *others = tell(Told(told, {"a": 1, "b": 4}, ladder=False)).sentences
+    assert first == "Checks speak against the robust accuracy of every classifier at l2:0.5."
+    assert len(others) == 2 and others[1].endswith(", though 4 checks speak against that number.")
 
 
 def test_numbers_are_written_as_people_write_them():

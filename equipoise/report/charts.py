@@ -15,6 +15,8 @@ from equipoise.report.figure import (
     INK,
     MUTED,
     PAPER,
+    SOLID,
+    WARNED,
     Figure,
     chart,
     colour,
@@ -26,7 +28,7 @@ from equipoise.report.figure import (
     scale,
 )
 from equipoise.report.reading import Judged, Reading, Under
-from equipoise.report.words import percent
+from equipoise.report.words import against, percent
 
 __all__ = ["curves", "trade_off"]
 
@@ -80,8 +82,15 @@ def trade_off(reading: Reading) -> list[Figure]:
             base.mark_rule(strokeWidth=1.5).encode(
                 y=alt.Y("standard_low:Q"), y2=alt.Y2("standard_high:Q"), **bar
             ),
-            base.mark_point(filled=True, size=90, opacity=1, stroke=PAPER, strokeWidth=1.5).encode(
-                color=colour(names), opacity=faded(1), tooltip=_TRADE_OFF_TIPS
+            base.transform_filter(SOLID)
+            .mark_point(filled=True, size=90, opacity=1, stroke=PAPER, strokeWidth=1.5)
+            .encode(color=colour(names), opacity=faded(1), tooltip=_TRADE_OFF_TIPS),
+            base.transform_filter(WARNED)
+            .mark_point(filled=False, size=80, fill=PAPER, strokeWidth=2.25)
+            .encode(
+                color=colour(names),
+                opacity=faded(1),
+                tooltip=[*_TRADE_OFF_TIPS, alt.Tooltip("against:N", title="Warning")],
             ),
             *(
                 base.transform_filter(f"datum.place === '{name}'")
@@ -113,6 +122,7 @@ def trade_off(reading: Reading) -> list[Figure]:
             )
         listed = "; ".join(
             f"{row['classifier']}: standard {row['standard_text']}, robust {row['robust_text']}"
+            + (f", though {row['against']}" if row["against"] else "")
             for row in rows[under.spec]
         )
         figures.append(
@@ -120,6 +130,7 @@ def trade_off(reading: Reading) -> list[Figure]:
                 f"Threat {under.title}",
                 f"Standard against robust accuracy at {under.title}. {listed}.",
                 finish(layers, data, height=340),
+                hollow=any(row["against"] for row in rows[under.spec]),
             )
         )
     return figures
@@ -145,6 +156,7 @@ def _trade_off_rows(reading: Reading, under: Under) -> list[dict[str, Any]]:
                     "classifier": judged.name,
                     "label": label,
                     "trained": judged.trained or "not stated",
+                    "against": against(reading.warnings(judged.name, under.spec), "it"),
                 }
                 | {"norm": judged.norm, "radius": judged.radius}
                 | interval("standard", standard)
@@ -192,8 +204,10 @@ def curves(reading: Reading) -> list[Figure]:
         }
         if not radii:
             continue
+        warned = {j.name for j in radii if reading.warnings(j.name, under.spec)}
+        trusted = [r for j, r in radii.items() if j.name not in warned] or list(radii.values())
         # Far enough right to see the most robust classifier fall to a few images in a hundred, where it does.
-        far = max(float(np.quantile(r, 0.97, method="lower")) for r in radii.values())
+        far = max(float(np.quantile(r, 0.97, method="lower")) for r in trusted)
         finite = max(
             (float(r[np.isfinite(r)].max(initial=0.0)) for r in radii.values()), default=0.0
         )
@@ -215,7 +229,7 @@ def curves(reading: Reading) -> list[Figure]:
                     curve.radii, curve.value, curve.low, curve.high, strict=True
                 )
             ]
-        figures.append(_curve_figure(under, rows, names, end, radii))
+        figures.append(_curve_figure(under, rows, names, end, radii, warned=warned))
     return figures
 
 
@@ -225,6 +239,8 @@ def _curve_figure(
     names: list[str],
     end: float,
     radii: dict[Judged, Any],
+    *,
+    warned: set[str],
 ) -> Figure:
     share = alt.Y(
         "share:Q",
@@ -241,6 +257,10 @@ def _curve_figure(
         ),
         color=colour(names),
     )
+    kinds = [[5, 4] if name in warned else [1, 0] for name in names]
+    dashes = alt.StrokeDash(
+        "classifier:N", scale=alt.Scale(domain=names, range=kinds), legend=None
+    )
     rule = chart("threat")
     tips = [
         alt.Tooltip("classifier:N", title="Classifier"),
@@ -255,7 +275,7 @@ def _curve_figure(
         rule.mark_text(align="left", dx=5, color=MUTED, fontSize=11).encode(
             x=alt.X("radius:Q"), y=alt.YValue(8), text=alt.Text("text:N")
         ),
-        base.mark_line(strokeWidth=2.25).encode(y=share, opacity=faded(1)),
+        base.mark_line(strokeWidth=2.25).encode(y=share, opacity=faded(1), strokeDash=dashes),
         # Wide and unseen, so that a tooltip needs no steady hand.
         base.mark_line(strokeWidth=14, opacity=0).encode(y=share, tooltip=tips[:1]),
         base.mark_point(size=60, opacity=0, filled=True).encode(y=share, tooltip=tips),
@@ -264,4 +284,5 @@ def _curve_figure(
     here = under.threat.radius
     listed = "; ".join(f"{j.name}: {percent(float((r > here).mean()))}" for j, r in radii.items())
     words = f"Robust accuracy against the radius of the attack. At {under.threat}, {listed}."
-    return Figure(f"Threat {under.title}", words, finish(layers, data, height=320))
+    spec = finish(layers, data, height=320)
+    return Figure(f"Threat {under.title}", words, spec, hollow=bool(warned))

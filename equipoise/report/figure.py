@@ -20,7 +20,9 @@ __all__ = [
     "INK",
     "MUTED",
     "PAPER",
+    "SOLID",
     "STROKES",
+    "WARNED",
     "Figure",
     "across",
     "chart",
@@ -38,6 +40,9 @@ INK, MUTED, LINE, PAPER = "var(--ink)", "var(--muted)", "var(--line)", "var(--pa
 DASHES, STROKES = ([1, 0], [8, 4], [2, 3], [10, 3, 2, 3]), ("━━", "━ ━", "┅┅", "━ ·")
 """Kinds of lines, and how keys write them."""
 
+SOLID, WARNED = "!datum.against", "datum.against"
+"""Which points are filled, and which are hollow: those whose row says what speaks `against` them."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -48,12 +53,14 @@ class Figure:
         alt: what it shows, in words, for those who do not see it.
         spec: Vega-Lite.
         key: colour, mark and name of each series, where the page has to explain them.
+        hollow: whether some points are, or some curves dashed, because checks speak against what they show.
     """
 
     title: str
     alt: str
     spec: dict[str, Any]
     key: tuple[tuple[str, str, str], ...] = ()
+    hollow: bool = False
 
 
 def interval(name: str, statistic: Statistic | Estimate) -> dict[str, Any]:

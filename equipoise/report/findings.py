@@ -20,8 +20,8 @@ def progress(run: Run) -> tuple[int, int]:
 
 
 def findings(reading: Reading) -> list[Finding]:
-    """All findings of a run, warnings first."""
-    run, found = reading.run, []
+    """All findings of a run: warnings first, and of those first what speaks against a verdict."""
+    run, found = reading.run, unsound(reading)
     done, total = progress(run)
     if done < total:
         found.append(
@@ -67,7 +67,6 @@ def findings(reading: Reading) -> list[Finding]:
                         "Look for randomness or rounding inside the classifier.",
                     )
                 )
-    found += unsound(reading)
     for drawn in reading.counterfactuals:
         found += doubts(reading, drawn)
     for name in run.record["classifiers"]:

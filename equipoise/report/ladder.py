@@ -9,8 +9,20 @@ from altair.utils.schemapi import debug_mode
 
 from equipoise.audit import Estimate, Statistic
 from equipoise.norms import format_radius
-from equipoise.report.figure import Figure, chart, domain, finish, interval, percents, scale
+from equipoise.report.figure import (
+    PAPER,
+    SOLID,
+    WARNED,
+    Figure,
+    chart,
+    domain,
+    finish,
+    interval,
+    percents,
+    scale,
+)
 from equipoise.report.reading import Judged, Reading
+from equipoise.report.words import against
 
 __all__ = ["Series", "along_ladder", "over_radii"]
 
@@ -19,11 +31,16 @@ SHAPES, MARKS = ("circle", "square", "triangle-up", "diamond"), ("●", "■", "
 
 @dataclass(frozen=True)
 class Series:
-    """One line: its name, the number of its colour, and a share for each rung, None where nothing was measured."""
+    """One line: its name, the number of its colour, and a share for each rung, None where nothing was measured.
+
+    Attributes:
+        against: in words, what speaks against each share; nothing at all where nothing can.
+    """
 
     name: str
     colour: int
     shares: Sequence[Statistic | Estimate | None]
+    against: Sequence[str] = ()
 
 
 def along_ladder(reading: Reading) -> list[Figure]:
@@ -34,7 +51,8 @@ def along_ladder(reading: Reading) -> list[Figure]:
         series = [Series("standard accuracy", 0, standard)]
         for k, under in enumerate(reading.threats, start=1):
             robust = [reading.robust_accuracy(judged.name, under) for judged in rungs]
-            series.append(Series(f"robust at {under.title}", k, robust))
+            doubts = [against(reading.warnings(judged.name, under.spec), "it") for judged in rungs]
+            series.append(Series(f"robust at {under.title}", k, robust, doubts))
         title = f"Trained against {norm}"
         figures += over_radii(norm, rungs, series, title, "Accuracy along the ladder.")
     return figures
@@ -67,6 +85,7 @@ def over_radii(
             "classifier": judged.name,
             "radius": judged.radius,
             "trained": judged.trained,
+            "against": line.against[position] if line.against else "",
         }
         | interval("share", share)
         for position, judged in enumerate(rungs)
@@ -105,16 +124,25 @@ def over_radii(
         alt.Tooltip("classifier:N", title="Classifier"),
         alt.Tooltip("share_text:N", title="Value"),
     ]
+    shape = alt.Shape("series:N", scale=shapes, legend=None)
     layers = [
         base.mark_area(opacity=0.13).encode(y=alt.Y("share_low:Q"), y2=alt.Y2("share_high:Q")),
         base.mark_line(strokeWidth=2.5),
-        base.mark_point(filled=True, size=80, opacity=1).encode(
-            shape=alt.Shape("series:N", scale=shapes, legend=None), tooltip=tips
-        ),
+        base.transform_filter(SOLID)
+        .mark_point(filled=True, size=80, opacity=1)
+        .encode(shape=shape, tooltip=tips),
+        base.transform_filter(WARNED)
+        .mark_point(filled=False, size=70, fill=PAPER, strokeWidth=2.25, opacity=1)
+        .encode(shape=shape, tooltip=[*tips, alt.Tooltip("against:N", title="Warning")]),
     ]
     key = tuple(
         (f"var(--s{line.colour})", MARKS[k % len(MARKS)], line.name) for k, line in present
     )
-    listed = "; ".join(f"{r['series']} at radius {r['trained']}: {r['share_text']}" for r in rows)
+    listed = "; ".join(
+        f"{r['series']} at radius {r['trained']}: {r['share_text']}"
+        + (f", though {r['against']}" if r["against"] else "")
+        for r in rows
+    )
     spec = finish(layers, {"rows": rows}, height=340)
-    return [Figure(title, f"{words} {listed}.", spec, key)]
+    hollow = any(row["against"] for row in rows)
+    return [Figure(title, f"{words} {listed}.", spec, key, hollow=hollow)]

@@ -25,7 +25,7 @@ from equipoise.report.making import references, spending
 from equipoise.report.palette import variables
 from equipoise.report.reading import Reading
 from equipoise.report.sets import show
-from equipoise.report.soundness import panels
+from equipoise.report.soundness import meanings, panels
 from equipoise.report.story import tell
 from equipoise.report.table import group_sizes, tabulate
 from equipoise.report.vega import vega_scripts
@@ -73,7 +73,7 @@ def render(reading: Reading) -> str:
     for k, drawn in enumerate(reading.counterfactuals):
         figures[f"ladder-of-{k}"] = on_the_ladder(reading, drawn)
         figures[f"way-of-{k}"] = by_proximity(reading, drawn) + on_the_way(reading, drawn)
-    gallery = hang(reading)
+    gallery, spoken = hang(reading), panels(reading)
     done, total = progress(run)
     rows, seconds = spending(reading)
     light, dark = variables(len(reading.classifiers), ordered=reading.ordered)
@@ -112,7 +112,8 @@ def render(reading: Reading) -> str:
         groups=group_sizes(reading),
         gallery=gallery,
         falls=waterfalls(reading),
-        panels=panels(reading),
+        panels=spoken,
+        meanings=meanings(spoken),
         findings=findings(reading),
         spent=rows,
         seconds=seconds,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.audit import Run, Statistic
+from equipoise.audit import Run, Soundness, Statistic
 from equipoise.norms import Threat, format_radius
 from equipoise.probes import Adversarial, Counterfactual, Standard, load_probe
 
@@ -159,6 +159,19 @@ class Reading:
     def robust_accuracy(self, classifier: str, under: Under) -> Statistic | None:
         """With its interval; None where nothing was measured yet."""
         return self._statistics.get((classifier, under.spec, f"robust accuracy at {under.threat}"))
+
+    def warnings(self, classifier: str, probe: str) -> tuple[Soundness, ...]:
+        """Checks that speak against what an adversarial probe found of a classifier, so that it cannot be trusted."""
+        return self._warnings.get((classifier, probe), ())
+
+    @cached_property
+    def _warnings(self) -> dict[tuple[str, str], tuple[Soundness, ...]]:
+        found: dict[tuple[str, str], tuple[Soundness, ...]] = {}
+        for check in self.run.soundness():
+            if check.warns:
+                key = (check.classifier, check.probe)
+                found[key] = (*found.get(key, ()), check)
+        return found
 
     def statistic(self, classifier: str, probe: str, name: str) -> Statistic | None:
         """A row of the summary; None where nothing was measured."""

@@ -2,8 +2,9 @@
 
 Only what the images show is said. Differences between classifiers are paired over the same images; where the interval
 of one includes 0 the sentence says that no difference is shown, not that there is none. The rung compared with the
-lowest is picked for its robust accuracy, and its interval is widened for the choice. On counterfactuals the two ends of
-the ladder are compared, whatever they show, of the first set alone.
+lowest is picked for its robust accuracy, and its interval is widened for the choice. Classifiers whose robust accuracy
+checks speak against are not picked while others are left, and where a sentence names one it says so. On counterfactuals
+the two ends of the ladder are compared, whatever they show, of the first set alone.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from equipoise.audit import Statistic
 from equipoise.report.difference import Difference, paired_difference
 from equipoise.report.reading import Drawn, Judged, Reading, Under, paired
-from equipoise.report.words import apart, count, percent, points, span
+from equipoise.report.words import against, apart, count, percent, points, span
 
 __all__ = ["Story", "tell"]
 
@@ -70,23 +71,48 @@ def _highest(found: Iterable[tuple[Judged, Statistic | None]]) -> Judged:
     return max(found, key=lambda pair: pair[1].value if pair[1] else -1.0)[0]
 
 
+def _trusted(reading: Reading, judged: Iterable[Judged], under: Under) -> list[Judged]:
+    """Those whose robust accuracy no check speaks against."""
+    return [j for j in judged if not reading.warnings(j.name, under.spec)]
+
+
+def _though(reading: Reading, named: Sequence[Judged], under: Under) -> str:
+    """What speaks against the robust accuracy of the rungs that a sentence names, as the end of that sentence."""
+    found = [(j, reading.warnings(j.name, under.spec)) for j in named]
+    found = [(j, warnings) for j, warnings in found if warnings]
+    if not found:
+        return "."
+    if len(found) > 1:
+        numbers = " and ".join(str(len(warnings)) for _, warnings in found)
+        return f", though checks speak against robust accuracy at both ends ({numbers} of them)."
+    ((judged, warnings),) = found
+    return f", though {against(warnings, f'robust accuracy after training at radius {judged.trained}')}."
+
+
 def _ladder(reading: Reading, rungs: list[Judged], under: Under) -> Story:
     lowest, highest = rungs[0], rungs[-1]
-    best = _highest((j, reading.robust_accuracy(j.name, under)) for j in rungs[1:])
-    choices = len(rungs) - 1
+    trusted = _trusted(reading, rungs[1:], under)
+    candidates = trusted or rungs[1:]
+    best = _highest((j, reading.robust_accuracy(j.name, under)) for j in candidates)
+    choices = len(candidates)
     standard = _difference(reading, lowest, best, None, choices)
     robust = _difference(reading, lowest, best, under, choices)
     sentences = [
         _capital(
             f"going from radius {lowest.trained} to {best.trained} in training "
             + _exchange(standard, robust, under)
+            + _though(reading, (lowest, best), under)
         )
     ]
     if highest != best:
         standard = _difference(reading, best, highest, None, choices)
         robust = _difference(reading, best, highest, under, choices)
         further = _exchange(standard, robust, under, first=False)
-        sentences.append(f"Going further, to radius {highest.trained}, {further}")
+        though = _though(reading, (highest,), under)
+        sentences.append(f"Going further, to radius {highest.trained}, {further}{though}")
+    if trusted:
+        unnamed = [j for j in rungs[1:] if j not in (*trusted, highest)]
+        sentences += _left_out([f"radius {j.trained}" for j in unnamed])
     others = (u for u in reading.threats if u != under)
     other = next((u for u in others if len(reading.pair(lowest.name, best.name, u)[0])), None)
     if other:
@@ -94,7 +120,7 @@ def _ladder(reading: Reading, rungs: list[Judged], under: Under) -> Story:
         sentences.append(
             f"Against {other.threat}, the same step from {lowest.trained} to {best.trained} "
             + _one(change, "robust accuracy")
-            + "."
+            + _though(reading, (lowest, best), other)
         )
     return Story(tuple(sentences), _method(robust, f"the rung among {choices}"))
 
@@ -139,39 +165,59 @@ def _filtered(reading: Reading, drawn: Drawn, first: Judged, last: Judged) -> st
 
 
 def _choice(reading: Reading, judged: list[Judged], under: Under) -> Story:
-    """Without a ladder: the most robust classifier against the most accurate one."""
-
-    accurate = _highest((j, reading.standard_accuracy(j.name)) for j in judged)
-    robust = _highest((j, reading.robust_accuracy(j.name, under)) for j in judged)
-    choices = len(judged) * (len(judged) - 1) // 2
+    """Without a ladder: the most robust classifier against the most accurate one, of those that can be trusted."""
+    trusted = _trusted(reading, judged, under)
+    if not trusted:
+        nobody = f"Checks speak against the robust accuracy of every classifier at {under.threat}."
+        return Story((nobody, *_levels(reading, judged, under)), "")
+    doubted = [j for j in judged if j not in trusted]
+    if len(trusted) == 1:
+        lead = _level(reading, trusted[0], under)
+        sentence = f"{apart(trusted[0].name)} alone has a robust accuracy that no check speaks against: {lead}"
+        return Story((sentence,), "")
+    out = _left_out([apart(j.name) for j in doubted])
+    accurate = _highest((j, reading.standard_accuracy(j.name)) for j in trusted)
+    robust = _highest((j, reading.robust_accuracy(j.name, under)) for j in trusted)
+    choices = len(trusted) * (len(trusted) - 1) // 2
     if accurate == robust:
         lead = _level(reading, accurate, under)
-        return Story(
-            (
-                f"{apart(accurate.name)} has the highest standard and the highest robust accuracy: {lead}",
-            ),
-            "",
-        )
+        among = f"Of {len(trusted)} classifiers, " if doubted else ""
+        sentence = f"{among}{apart(accurate.name)} has the highest standard and the highest robust accuracy: {lead}"
+        return Story((sentence, *out), "")
     a = _difference(reading, accurate, robust, None, choices)
     b = _difference(reading, accurate, robust, under, choices)
-    return Story(
-        (f"Choosing {apart(robust.name)} over {apart(accurate.name)} " + _exchange(a, b, under),),
-        _method(b, f"the pair among {choices}"),
+    sentence = (
+        f"Choosing {apart(robust.name)} over {apart(accurate.name)} {_exchange(a, b, under)}."
     )
+    return Story((sentence, *out), _method(b, f"the pair among {choices}"))
+
+
+def _left_out(names: Sequence[str]) -> tuple[str, ...]:
+    """Who was not compared, and why; nothing where nobody was."""
+    if not names:
+        return ()
+    if len(names) == 1:
+        return (_capital(f"{names[0]} is left out: checks speak against its robust accuracy."),)
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    who = f"{len(names)} more classifiers" if len(names) > 3 else _capital(listed)
+    return (f"{who} are left out: checks speak against their robust accuracy.",)
 
 
 def _plain(reading: Reading, under: Under | None) -> Story:
     measured = [j for j in reading.classifiers if reading.standard_accuracy(j.name)]
     if not measured:
         return Story(("Nothing has been measured yet that a sentence could be made of.",), "")
-    sentences = [f"{apart(j.name)}: {_level(reading, j, under)}" for j in measured[:3]]
-    return Story(tuple(sentences), "")
+    return Story(_levels(reading, measured, under), "")
+
+
+def _levels(reading: Reading, judged: Sequence[Judged], under: Under | None) -> tuple[str, ...]:
+    return tuple(f"{apart(j.name)}: {_level(reading, j, under)}" for j in judged[:3])
 
 
 def _level(reading: Reading, judged: Judged, under: Under | None) -> str:
     standard = reading.standard_accuracy(judged.name)
     robust = reading.robust_accuracy(judged.name, under) if under else None
-    parts = []
+    parts, though = [], ""
     if standard:
         parts.append(
             f"{percent(standard.value)} of {count(standard.n)} images are classified correctly "
@@ -182,7 +228,9 @@ def _level(reading: Reading, judged: Judged, under: Under | None) -> str:
             f"at most {percent(robust.value)} withstand {under.threat} "
             f"({span(robust.low, robust.high)})"
         )
-    return ", and ".join(parts) + "."
+        if warnings := reading.warnings(judged.name, under.spec):
+            though = f", though {against(warnings, 'that number')}"
+    return ", and ".join(parts) + f"{though}."
 
 
 def _difference(
@@ -208,7 +256,7 @@ def _exchange(
     verbs = [clause.partition(" ")[0] for clause in clauses]
     if verbs[0] == verbs[1]:
         clauses[1] = clauses[1].removeprefix("shows ").removeprefix(verbs[1]).strip()
-    return " and ".join(clauses) + "."
+    return " and ".join(clauses)
 
 
 def _one(change: Difference, noun: str, *, verb: str | None = None, label: bool = True) -> str:

@@ -12,12 +12,14 @@ __all__ = ["Cell", "Table", "among", "cell", "group_sizes", "tabulate"]
 
 @dataclass(frozen=True)
 class Cell:
-    """A value, its interval, whether it is the highest of its column and whether its interval is exact."""
+    """A value, its interval, whether it is the highest of its column, whether its interval is exact, and whether checks
+    speak against it."""
 
     value: str
     interval: str
     best: bool
     exact: bool
+    warned: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Table:
     rows: list[tuple[str, str, list[Cell | None]]]
     images: str
     methods: list[str]
+
+    @property
+    def warned(self) -> bool:
+        """Whether checks speak against some value."""
+        return any(cell.warned for _, _, cells in self.rows for cell in cells if cell)
 
 
 def tabulate(reading: Reading) -> Table:
@@ -46,7 +53,9 @@ def tabulate(reading: Reading) -> Table:
             (
                 s.value
                 for s in summary
-                if (s.probe, s.name) == (probe, name) and math.isfinite(s.value)
+                if (s.probe, s.name) == (probe, name)
+                and math.isfinite(s.value)
+                and not reading.warnings(s.classifier, probe)
             ),
             default=math.nan,
         )
@@ -71,6 +80,7 @@ def tabulate(reading: Reading) -> Table:
                 share=s.unit == "share",
                 best=differ[c] and s.value == highest.get(c),
                 decimals=decimals[c],
+                warned=bool(reading.warnings(s.classifier, s.probe)),
             )
             for s, c in zip(found, columns, strict=True)
         ]
@@ -91,18 +101,23 @@ def group_sizes(reading: Reading) -> list[tuple[str, str]]:
 
 
 def cell(
-    found: Statistic | Estimate, *, share: bool = True, best: bool = False, decimals: int = 3
+    found: Statistic | Estimate,
+    *,
+    share: bool = True,
+    best: bool = False,
+    decimals: int = 3,
+    warned: bool = False,
 ) -> Cell:
-    """A share in per cent, or another number with `decimals`."""
+    """A share in per cent, or another number with `decimals`; what is `warned` of is never the best."""
     value = percent(found.value) if share else number(found.value, decimals)
-    if math.isnan(found.low):
+    if not math.isfinite(found.low):
         interval = ""
     elif share:
         interval = f"{100 * found.low:.1f}–{100 * found.high:.1f}"
     else:
         to = "–" if found.low >= 0 else " to "
         interval = f"{number(found.low, decimals)}{to}{number(found.high, decimals)}"
-    return Cell(value, interval, best, found.method == "Clopper-Pearson")
+    return Cell(value, interval, best and not warned, found.method == "Clopper-Pearson", warned)
 
 
 def among(numbers: list[int]) -> str:

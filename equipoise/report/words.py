@@ -2,10 +2,11 @@
 
 import datetime
 import math
+from collections.abc import Sized
 
 from equipoise.report.difference import Difference
 
-__all__ = ["apart", "count", "day", "duration", "number", "percent", "points", "span"]
+__all__ = ["against", "apart", "count", "day", "duration", "number", "percent", "points", "span"]
 
 MINUS = "\u2212"
 
@@ -13,6 +14,13 @@ MINUS = "\u2212"
 def apart(name: str) -> str:
     """A name in a sentence, in the isolates of Unicode, so that its direction of writing stays its own."""
     return f"\u2068{name}\u2069"
+
+
+def against(checks: Sized, what: str) -> str:
+    """How many checks warn of a number: ``3 checks speak against it``; nothing when none does."""
+    if not len(checks):
+        return ""
+    return f"{len(checks)} {'check speaks' if len(checks) == 1 else 'checks speak'} against {what}"
 
 
 def percent(value: float) -> str:
