@@ -62,6 +62,10 @@ NEARER = 0.05
 """By which share of the gap Square has to beat gradients before they count as misleading."""
 
 
+LONG_SQUARE = Square(queries=5000, horizon=10_000)
+"""As AutoAttack's: its windows stay large for longer, which suits what is flat in pieces."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorstCase(Attack):
     """The worst of several attacks, passes being spent where they can still change the verdict.
@@ -108,7 +112,7 @@ class WorstCase(Attack):
             "APGD-CE": APGD(steps=100),
             "APGD-T": APGD(loss="dlr", targeted=True, steps=100),
             "FAB-T": FAB(steps=100),
-            "Square": Square(queries=5000, horizon=10_000),
+            "Square": LONG_SQUARE,
         }
         for name, attack in members.items():
             with _member(search, name):
@@ -140,7 +144,7 @@ class WorstCase(Attack):
         with _member(search, "BPDA"):
             BPDA(targets=self.targets).descend(search, rows)
         with _member(search, "Square 5000"):
-            Square().query(search, rows[~search.success[rows]])
+            LONG_SQUARE.query(search, rows[~search.success[rows]])
 
     def _aim(self, search: Search) -> "_Aims":
         """Runs towards the m nearest classes, all of an image's at once, and further rounds where there is hope."""
