@@ -22,7 +22,7 @@ from equipoise.audit.statistics import estimate
 from equipoise.probes import Metric, load_probe
 from equipoise.store import read_facts, write_shard
 
-PROBES = ["standard", "adversarial:l2:0.5?steps=5"]
+PROBES = ["standard", "adversarial:l2:0.75?steps=5"]
 
 
 def rows(run, probe=None):
@@ -66,8 +66,8 @@ def test_the_adversarial_columns_agree_with_each_other(run, trained):
     columns = run.columns(PROBES[1], trained.name)
     clean = run.columns("standard", trained.name)["correct"].astype(bool)
     success = columns["success"].astype(bool)
-    assert (success == (columns["radius"] <= 0.5)).all()
-    assert (columns["distance"] <= 0.5 + 1e-6).all()
+    assert (success == (columns["radius"] <= 0.75)).all()
+    assert (columns["distance"] <= 0.75 + 1e-6).all()
     assert (columns["radius"][~clean] == 0).all()
     assert (columns["radius"][clean] > 0).all()
     assert (columns["adversarial_prediction"] == columns["label"])[~success].all()
@@ -112,7 +112,7 @@ def test_adding_a_probe_or_a_classifier_reuses_what_exists(trained, tmp_path):
 def test_batch_size_and_company_do_not_change_the_table(run, trained, tmp_path):
     other = eq.wrap(Linear(torch.eye(10, 64), torch.zeros(10)), name="linear")
     changed = eq.audit(
-        [other, trained], "digits", PROBES[::-1], tmp_path / "run", limit=300, batch=17
+        [other, trained], "digits", PROBES[::-1], tmp_path / "run", limit=300, batch=41
     )
     for probe in PROBES:
         mine = [row for row in rows(changed, probe) if row[0] == trained.name]
@@ -353,10 +353,10 @@ def test_the_summary_is_computed_from_the_table(run, trained):
     assert accuracy.value == columns["correct"].mean()
     assert accuracy.n == 300
     assert accuracy.low < accuracy.value < accuracy.high
-    robust = summary[PROBES[1], "robust accuracy at l2:0.5"]
+    robust = summary[PROBES[1], "robust accuracy at l2:0.75"]
     radius = run.columns(PROBES[1], trained.name)["radius"]
-    assert robust.value == pytest.approx((radius > 0.5).mean())
-    curve = robustness_curve(radius, np.array([0.0, 0.5, 100.0]))
+    assert robust.value == pytest.approx((radius > 0.75).mean())
+    curve = robustness_curve(radius, np.array([0.0, 0.75, 100.0]))
     assert curve.value[0] == pytest.approx(accuracy.value)
     assert curve.value[1] == pytest.approx(robust.value)
     assert curve.value[2] == 0

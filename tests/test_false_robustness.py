@@ -94,6 +94,7 @@ def test_the_scale_of_logits_changes_no_verdict(name, threat, base, shown, attac
     assert abs(robust(WorstCase(), member, attacked, threat) - honest[threat]) <= 1.5 / 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("member", "gap"),
     [(zoo.Thermometer, 0.5), (lambda: zoo.network(zoo.Winners(8)), 0.25)],
