@@ -66,4 +66,5 @@ class Transfer(Probe):
     def metrics(self, columns: Columns) -> list[Metric]:
         found = [name for name in columns["fooled_by"] if name is not None]
         stood = np.array([not name for name in found], dtype=bool)
-        return [Metric(f"accuracy on others' adversarial images at {self.threat}", stood, "share")]
+        name = f"accuracy on others' adversarial images at {self.threat}"
+        return [Metric(name, stood, "share", better="neither")]
