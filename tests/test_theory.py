@@ -238,6 +238,7 @@ def test_the_hinge_of_a_normal():
         (lambda: Dichotomy(p=1.0), "below 1"),
         (lambda: Dichotomy(eta=-1.0), "eta is finite"),
         (lambda: Dichotomy(d=0), "whole number"),
+        (lambda: Dichotomy(d=2.5), "whole number"),
         (lambda: Dichotomy(d=3).accuracy(np.ones(3)), r"shape \(4,\)"),
         (lambda: Dichotomy().accuracy(Dichotomy().bayes(), -0.1), "at least 0"),
         (lambda: Dichotomy().bound(1.5), r"\[0, 1\]"),

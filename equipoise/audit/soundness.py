@@ -103,7 +103,8 @@ def _distance(columns: Columns, _s: Columns, _t: Columns) -> tuple[NDArray, NDAr
 
 def _doubled(columns: Columns, _s: Columns, _t: Columns) -> tuple[NDArray, NDArray]:
     examined = np.array([answer is not None for answer in columns["doubled"]])
-    return examined & (columns["doubled"] == True) & _robust(columns), examined  # noqa: E712  may be None
+    broken = np.array([bool(answer) for answer in columns["doubled"]])
+    return broken & _robust(columns), examined
 
 
 def _repeats(columns: Columns, _s: Columns, _t: Columns) -> tuple[NDArray, NDArray]:
@@ -112,10 +113,11 @@ def _repeats(columns: Columns, _s: Columns, _t: Columns) -> tuple[NDArray, NDArr
 
 
 def _clean(columns: Columns, standard: Columns, _t: Columns) -> tuple[NDArray, NDArray] | None:
-    if not standard or len(standard["id"]) != len(columns["id"]):
+    if not standard:
         return None
     right = dict(zip(standard["id"].tolist(), standard["correct"].tolist(), strict=True))
-    wrong = np.array([not right[name] for name in columns["id"].tolist()])
+    # An unfinished run may not have asked about every image yet.
+    wrong = np.array([not right.get(name, True) for name in columns["id"].tolist()])
     return wrong & _robust(columns), _robust(columns)
 
 

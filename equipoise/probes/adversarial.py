@@ -38,7 +38,13 @@ from equipoise.classifiers import Classifier
 from equipoise.images import Batch, encode_png
 from equipoise.norms import Norm, Threat
 from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
-from equipoise.probes.second_look import DRAWS, attack_twice_as_long, fool_again, repeats
+from equipoise.probes.second_look import (
+    DRAWS,
+    attack_rows,
+    attack_twice_as_long,
+    fool_again,
+    repeats,
+)
 
 __all__ = ["Adversarial"]
 
@@ -94,10 +100,7 @@ class Adversarial(Probe):
         near = least.distance <= threat.radius
         # The schedule that is quoted is asked about every image.
         rows = (~near if self.budget == "adaptive" else least.distance > 0).nonzero().squeeze(1)
-        ids = [batch.ids[row] for row in rows.tolist()]
-        within = attack(
-            classifier, images[rows], labels[rows], threat, seed=seed, ids=ids, width=len(images)
-        )
+        within = attack_rows(attack, classifier, batch, rows, threat=threat, seed=seed)
         if self.budget == "standard":
             within = _with_bpda(within, classifier, batch, rows, threat=threat, seed=seed)
         best = _merge(least, within, rows, near)
@@ -172,14 +175,7 @@ def _with_bpda(
 ) -> AttackResult:
     """AutoAttack's schedule and, where gradients mislead, `BPDA` after it, as the adaptive budget has it inside."""
     misled = (within.agreement < MISLEADING).nonzero().squeeze(1)
-    found = BPDA()(
-        classifier,
-        batch.images[rows[misled]],
-        batch.labels[rows[misled]],
-        threat,
-        seed=seed,
-        ids=[batch.ids[row] for row in rows[misled].tolist()],
-    )
+    found = attack_rows(BPDA(), classifier, batch, rows[misled], threat=threat, seed=seed)
     broken_by, won = list(within.broken_by), misled[found.success]
     for row in won.tolist():
         broken_by[row] = BPDA.__name__
@@ -192,6 +188,7 @@ def _with_bpda(
         broken_by=tuple(broken_by),
         forwards=within.forwards.index_add(0, misled, found.forwards),
         backwards=within.backwards.index_add(0, misled, found.backwards),
+        notes=(*within.notes, *found.notes),
     )
 
 

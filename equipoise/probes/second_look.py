@@ -9,12 +9,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from equipoise.attacks import AttackResult, WorstCase
+from equipoise.attacks import Attack, AttackResult, WorstCase
 from equipoise.classifiers import Classifier
 from equipoise.images import Batch
 from equipoise.norms import Threat
 
-__all__ = ["attack_twice_as_long", "fool_again", "repeats"]
+__all__ = ["attack_rows", "attack_twice_as_long", "fool_again", "repeats"]
 
 DRAWS = 20
 """Answers asked of a random classifier about each adversarial image."""
@@ -44,6 +44,22 @@ def fool_again(classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor
     return torch.stack(wrong).float().mean(0)
 
 
+def attack_rows(
+    attack: Attack,
+    classifier: Classifier,
+    batch: Batch,
+    rows: Tensor,
+    *,
+    threat: Threat,
+    seed: int,
+) -> AttackResult:
+    """`attack` on some rows of the batch, in calls that may be as wide as the whole batch."""
+    images, labels = batch.images[rows], batch.labels[rows]
+    ids = [batch.ids[row] for row in rows.tolist()]
+    width = len(batch.images)
+    return attack(classifier, images, labels, threat, seed=seed, ids=ids, width=width)
+
+
 def attack_twice_as_long(
     attack: WorstCase,
     classifier: Classifier,
@@ -58,7 +74,4 @@ def attack_twice_as_long(
     AutoAttack's schedule has fixed steps and is repeated with other draws.
     """
     longer = replace(attack, steps=2 * attack.steps, queries=2 * attack.queries)
-    images, labels = batch.images[rows], batch.labels[rows]
-    ids = [batch.ids[row] for row in rows.tolist()]
-    width = len(batch.images)
-    return longer(classifier, images, labels, threat, seed=seed + 1, ids=ids, width=width)
+    return attack_rows(longer, classifier, batch, rows, threat=threat, seed=seed + 1)

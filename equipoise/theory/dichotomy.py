@@ -20,6 +20,7 @@ References:
 import math
 import warnings
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,7 +59,7 @@ class Dichotomy:
             raise EquipoiseError(f"Cannot build {given}: p is at least 0.5 and below 1.")
         if not (math.isfinite(self.eta) and self.eta >= 0):
             raise EquipoiseError(f"Cannot build {given}: eta is finite and at least 0.")
-        if isinstance(self.d, bool) or self.d != int(self.d) or self.d < 1:
+        if isinstance(self.d, bool) or not isinstance(self.d, Integral) or self.d < 1:
             raise EquipoiseError(f"Cannot build {given}: d is a whole number of at least 1.")
 
     @property
