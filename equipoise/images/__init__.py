@@ -37,7 +37,9 @@ def load_images(spec: str, split: str = "test") -> Images:
     Arguments:
         spec: ``digits``, ``folder:PATH`` or ``parquet:PATH``, the last two with the options
             ``?size=32`` (resize and crop to a square) and ``&channels=3`` (1 or 3; found from the
-            files when not given).
+            files when not given). ``folder:`` also has ``&classes=``, for ImageNet's synsets grouped
+            into nine classes: ``restricted-imagenet`` (all 118 of dogs) or
+            ``restricted-imagenet-11-dogs`` (the 11 in the list of arXiv 1805.12152's authors).
         split: such as "train" or "test".
 
     Raises:

@@ -69,19 +69,22 @@ class Decoding:
     size: int | None = None
 
     @classmethod
-    def of(cls, spec: Spec, sample: Callable[[], Iterable[bytes | Path]]) -> "Decoding":
+    def of(
+        cls, spec: Spec, sample: Callable[[], Iterable[bytes | Path]], *others: str
+    ) -> "Decoding":
         """Reads the options ``size`` and ``channels`` of `spec`.
 
         Arguments:
-            spec: the spec, whose other options are refused.
+            spec: the spec; options besides these two and `others` are refused.
             sample: gives some files of the set; asked only when ``channels`` is not given, and
                 answered with 3 when the header of any of them is coloured.
+            others: the options that the source reads itself.
 
         Raises:
             EquipoiseError: for a size that is not a positive integer or a number of channels other
                 than 1 and 3.
         """
-        options = spec.only("size", "channels")
+        options = spec.only("size", "channels", *others)
         size, channels = options.get("size"), options.get("channels")
         if size is not None and not (size.isdecimal() and 0 < int(size) <= MOST_PIXELS**0.5):
             raise EquipoiseError(

@@ -1,4 +1,4 @@
-"""Images in a folder: ``folder:PATH?size=32&channels=3``.
+"""Images in a folder: ``folder:PATH?size=32&channels=3&classes=restricted-imagenet``.
 
 Three layouts are read, the first that fits:
 
@@ -9,6 +9,10 @@ Three layouts are read, the first that fits:
 Classes are those of all splits together, so that a class missing from one does not shift the
 labels. Images are sorted by name; an id is the path relative to PATH, with forward slashes. Hidden
 files are ignored. Only names are held in memory.
+
+With ``classes=``, the folders are synsets of ImageNet, and those that
+`equipoise.images.restricted_imagenet` groups are read: the label is the group's, and the group of an
+image its synset.
 """
 
 import os
@@ -21,6 +25,7 @@ from equipoise.errors import EquipoiseError
 from equipoise.images.decode import Decoding
 from equipoise.images.labels import index_labels
 from equipoise.images.metadata import METADATA, Row, read_metadata
+from equipoise.images.restricted_imagenet import SUPER_CLASSES, label_synsets
 from equipoise.images.source import Example, Images
 from equipoise.specs import Spec
 from equipoise.streams import digest
@@ -56,10 +61,10 @@ class Folder(Images):
         """Lists the images of `split`.
 
         Raises:
-            EquipoiseError: when the folder, the split or every image is missing, or the table is
-                wrong.
+            EquipoiseError: when the folder, the split or every image is missing, the table is
+                wrong, or ``classes=`` does not fit the folders.
         """
-        root = Path(spec.target).expanduser()
+        root, variant = Path(spec.target).expanduser(), spec.options.get("classes")
         if not spec.target or not root.is_dir():
             raise EquipoiseError(
                 f"Cannot open {spec.text!r}: there is no folder {spec.target!r}. Write "
@@ -67,9 +72,14 @@ class Folder(Images):
             )
         try:
             if any((folder / METADATA).is_file() for folder in (root, *_folders(root))):
+                if variant is not None:
+                    raise EquipoiseError(
+                        f"Cannot use classes={variant} of {spec.text!r}: it groups folders, and "
+                        f"{root} has a {METADATA}. Remove the table or the option."
+                    )
                 classes, entries = _from_tables(root, split)
             else:
-                classes, entries = _from_folders(root, split)
+                classes, entries = _from_folders(root, split, variant)
         except OSError as error:
             raise EquipoiseError(
                 f"Cannot list {error.filename}: {error.strerror}. Make it readable."
@@ -80,7 +90,7 @@ class Folder(Images):
                 "CLASS/1.png there."
             )
         sample = entries[:: -(-len(entries) // 64)]
-        decoding = Decoding.of(spec, lambda: [root / entry.id for entry in sample])
+        decoding = Decoding.of(spec, lambda: [root / entry.id for entry in sample], "classes")
         return cls(spec.text, split, classes, root, decoding, entries)
 
     def __len__(self) -> int:
@@ -122,23 +132,35 @@ def _from_tables(root: Path, split: str) -> tuple[tuple[str, ...], tuple[Entry, 
     return classes, tuple(sorted(entries))
 
 
-def _from_folders(root: Path, split: str) -> tuple[tuple[str, ...], tuple[Entry, ...]]:
-    """Classes and entries from a folder a class."""
+def _from_folders(
+    root: Path, split: str, variant: str | None
+) -> tuple[tuple[str, ...], tuple[Entry, ...]]:
+    """Classes and entries from a folder a class, or a folder a synset if there is a `variant`."""
     splits = [
         folder for folder in _folders(root) if folder.name in (*SPLITS, split) and _folders(folder)
     ]
-    _check_split(root, split, {folder.name for folder in splits} or {"test"})
-    tops = splits or [root]
-    classes = tuple(sorted({folder.name for top in tops for folder in _folders(top)}))
-    if not splits and classes and set(classes) <= set(SPLITS):
+    flat = {folder.name for folder in _folders(root)} - {folder.name for folder in splits}
+    if flat and (split in flat if splits else flat <= set(SPLITS)):
+        place = root / (split if split in flat else min(flat))
+        into = "WNID" if variant else f"CLASS, or write a {METADATA}"
         raise EquipoiseError(
-            f"Cannot label the images of {root}: {root / classes[0]} has no class folders. Put "
-            f"the images into {root / classes[0]}/CLASS, or write a {METADATA}."
+            f"Cannot label the images of {root}: {place} has no class folders. Put the images "
+            f"into {place}/{into}."
         )
-    label = {name: index for index, name in enumerate(classes)}
+    _check_split(root, split, {folder.name for folder in splits} or {"test"})
+    top = root / split if splits else root
+    if variant is None:
+        classes = tuple(sorted({f.name for part in splits or [root] for f in _folders(part)}))
+        label = {name: index for index, name in enumerate(classes)}
+    else:
+        classes, label = (
+            SUPER_CLASSES,
+            label_synsets(variant, [f.name for f in _folders(top)], top),
+        )
     return classes, tuple(
-        Entry(id, label[folder.name], None)
-        for folder in _folders(root / split if splits else root)
+        Entry(id, label[folder.name], folder.name if variant else None)
+        for folder in _folders(top)
+        if folder.name in label
         for id in sorted(_walk(folder, root))
     )
 
