@@ -53,7 +53,8 @@ def audit(
     classifiers
         What to judge: local:DIR, package.module:function, hf-hub:OWNER/NAME, timm:NAME or torchvision:NAME.
     data
-        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32.
+        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also with
+        ?classes=restricted-imagenet or restricted-imagenet-11-dogs.
     probe
         A question to ask, several times if you like: standard, adversarial:linf:8/255, adversarial:l2:0.5?steps=100.
         When left out: standard and adversarial:l2:0.5.
@@ -154,7 +155,8 @@ def train(
     Parameters
     ----------
     data
-        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32.
+        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also with
+        ?classes=restricted-imagenet or restricted-imagenet-11-dogs.
     split
         Which part of the images to train on.
     norm
@@ -271,7 +273,8 @@ def denoise(
     Parameters
     ----------
     data
-        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32.
+        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also with
+        ?classes=restricted-imagenet or restricted-imagenet-11-dogs.
     split
         Which part of the images to train on.
     out
