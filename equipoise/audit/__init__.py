@@ -5,6 +5,7 @@ from types import ModuleType
 
 from equipoise.audit.auditing import audit, check
 from equipoise.audit.claims import Claim, judge, write_claims
+from equipoise.audit.exhibits import write_exhibits
 from equipoise.audit.run import Run
 from equipoise.audit.soundness import Soundness
 from equipoise.audit.statistics import Curve, Estimate, Statistic, robustness_curve
@@ -21,6 +22,7 @@ __all__ = [
     "Claim",
     "judge",
     "write_claims",
+    "write_exhibits",
 ]
 
 

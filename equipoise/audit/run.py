@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from equipoise.audit.claims import Claim, read_claims
+from equipoise.audit.exhibits import Row, read_exhibits
 from equipoise.audit.plan import IMAGES, SCHEMA
 from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
@@ -201,6 +202,10 @@ class Run:
     def claims(self) -> tuple[Claim, ...]:
         """The claims that a study wrote into the run, with their verdicts; none for a plain audit."""
         return read_claims(self.folder)
+
+    def exhibits(self) -> dict[str, list[Row]]:
+        """What a study measured beside the run's images, as rows by name; nothing for a plain audit."""
+        return read_exhibits(self.folder)
 
     def facts(
         self, probe: str | None = None, classifier: str | None = None

@@ -11,6 +11,10 @@ Images are taken as an independent sample. The 95 % interval of a statistic is t
 A curve F(r) = share of images with radius > r gets the band of Dvoretzky, Kiefer and Wolfowitz, which holds at every
 radius at once: F(r) +- sqrt(log(2 / 0.05) / (2 n)).
 
+A mean over S trainings and N images, each training judged on all images, varies with both draws. Its variance is taken
+as s^2_trainings / S + s^2_images / N, of the means over the other index, which counts what the two share twice; the
+interval is Student's, with the degrees of freedom of Welch and Satterthwaite.
+
 References:
     An introduction to the bootstrap (Efron and Tibshirani, 1993), chapter 13
     The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality (Massart, 1990),
@@ -30,6 +34,7 @@ __all__ = [
     "Curve",
     "Estimate",
     "Statistic",
+    "across_trainings",
     "estimate",
     "highest_share",
     "lowest_share",
@@ -110,6 +115,28 @@ def _share(ones: int, n: int) -> Estimate:
         return Estimate(ones / n, low, high, n, "Clopper-Pearson")
     low, high = (_binomial_quantile(q, n, ones / n) / n for q in (tail, 1 - tail))
     return Estimate(ones / n, low, high, n, "bootstrap")
+
+
+def across_trainings(values: NDArray) -> Estimate:
+    """The mean of `values` with shape (S, N), S trainings each judged on the same N images.
+
+    With fewer than two trainings or images there is no interval.
+    """
+    # Half a second that only studies need.
+    from scipy.stats import t  # noqa: PLC0415
+
+    values = np.asarray(values, dtype=float)
+    trainings, images = values.shape
+    mean = float(values.mean()) if values.size else math.nan
+    if min(trainings, images) < 2:
+        return Estimate(mean, math.nan, math.nan, images, "none")
+    parts = [values.mean(1).var(ddof=1) / trainings, values.mean(0).var(ddof=1) / images]
+    variance = sum(parts)
+    if variance == 0:
+        return Estimate(mean, math.nan, math.nan, images, "none")
+    degrees = variance**2 / (parts[0] ** 2 / (trainings - 1) + parts[1] ** 2 / (images - 1))
+    half = float(t.ppf((1 + LEVEL) / 2, degrees) * math.sqrt(variance))
+    return Estimate(mean, mean - half, mean + half, images, "Student over trainings and images")
 
 
 def lowest_share(ones: int, n: int, tail: float) -> float:

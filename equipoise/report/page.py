@@ -18,16 +18,20 @@ from equipoise.report.charts import curves, trade_off
 from equipoise.report.claims import lay_out
 from equipoise.report.counterfactual import by_proximity, on_the_ladder, on_the_way
 from equipoise.report.distances import distances
+from equipoise.report.far import lay_far
 from equipoise.report.findings import findings, progress
 from equipoise.report.gallery import hang
+from equipoise.report.gradients import lay_maps
 from equipoise.report.ladder import along_ladder
 from equipoise.report.making import references, spending
+from equipoise.report.odds import lay_study
 from equipoise.report.palette import variables
 from equipoise.report.reading import Reading
 from equipoise.report.sets import show
 from equipoise.report.soundness import meanings, panels
 from equipoise.report.story import tell
 from equipoise.report.table import group_sizes, tabulate
+from equipoise.report.use import inputs_used
 from equipoise.report.vega import vega_scripts
 from equipoise.report.waterfall import waterfalls
 from equipoise.report.words import count, day
@@ -73,6 +77,11 @@ def render(reading: Reading) -> str:
     for k, drawn in enumerate(reading.counterfactuals):
         figures[f"ladder-of-{k}"] = on_the_ladder(reading, drawn)
         figures[f"way-of-{k}"] = by_proximity(reading, drawn) + on_the_way(reading, drawn)
+    far, study = lay_far(reading), lay_study(reading)
+    for k, part in enumerate(far):
+        figures[f"far-{k}"] = part.figures
+    figures["use"] = inputs_used(reading)
+    figures |= study.figures
     gallery, spoken = hang(reading), panels(reading)
     done, total = progress(run)
     rows, seconds = spending(reading)
@@ -107,6 +116,9 @@ def render(reading: Reading) -> str:
         story=tell(reading),
         claims=lay_out(reading),
         figures=figures,
+        maps=lay_maps(reading),
+        far=far,
+        study=study,
         sets=[show(reading, drawn) for drawn in reading.counterfactuals],
         table=tabulate(reading),
         groups=group_sizes(reading),

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.audit import Run, Soundness, Statistic
+from equipoise.audit.exhibits import Row
 from equipoise.norms import Threat, format_radius
-from equipoise.probes import Adversarial, Counterfactual, Standard, load_probe
+from equipoise.probes import Adversarial, Counterfactual, Probe, Standard, load_probe
 
 __all__ = ["Drawn", "Judged", "Reading", "Under", "paired"]
 
@@ -121,9 +122,22 @@ class Reading:
         return {norm: rungs for norm, rungs in found.items() if len({j.radius for j in rungs}) > 1}
 
     @cached_property
+    def exhibits(self) -> dict[str, list[Row]]:
+        """What a study measured beside the run's images."""
+        return self.run.exhibits()
+
+    def specs(self, kind: type[Probe]) -> list[str]:
+        """Specs of the run's probes of one kind, in the order they were given."""
+        return [spec for spec in self.run.probes if isinstance(load_probe(spec), kind)]
+
+    def class_name(self, label: int) -> str:
+        """The name of a class; a classifier may know more of them than the images have."""
+        return self.classes[label] if label < len(self.classes) else f"class {label}"
+
+    @cached_property
     def standard(self) -> str | None:
         """Spec of the standard probe."""
-        return next((s for s in self.run.probes if isinstance(load_probe(s), Standard)), None)
+        return next(iter(self.specs(Standard)), None)
 
     @cached_property
     def threats(self) -> tuple[Under, ...]:
@@ -140,7 +154,7 @@ class Reading:
     @cached_property
     def counterfactuals(self) -> tuple[Drawn, ...]:
         """The counterfactual probes, in the order they were given."""
-        specs = [s for s in self.run.probes if isinstance(load_probe(s), Counterfactual)]
+        specs = self.specs(Counterfactual)
         facts = [self.record["probe_facts"][spec] for spec in specs]
         titles = [_drawn_title(f["settings"]) for f in facts]
         return tuple(

@@ -108,26 +108,22 @@ def lay(reading: Reading, drawn: Drawn) -> Grid | None:
         if rows and spent > BUDGET / len(reading.counterfactuals):
             break
         tiles = {
-            c: Tile(_name(reading, c), 100 * k / max(1, len(strip) - 1), c == label)
+            c: Tile(reading.class_name(c), 100 * k / max(1, len(strip) - 1), c == label)
             for k, c in enumerate(strip)
         }
         shown = columns if in_columns else strip
         rows.append(
             Row(
-                _name(reading, label),
+                reading.class_name(label),
                 data_uri(kind, pair[0]),
                 data_uri(kind, pair[1]),
                 len(strip),
                 [tiles.get(c) for c in shown],
             )
         )
-    heads = [_name(reading, c) for c in columns] if in_columns else []
+    heads = [reading.class_name(c) for c in columns] if in_columns else []
     return Grid(heads, rows, width / height, height <= 64)
 
 
 def _listed(ids: list[str]) -> str:
     return ", ".join("'" + str(key).replace("'", "''") + "'" for key in ids) or "NULL"
-
-
-def _name(reading: Reading, label: int) -> str:
-    return reading.classes[label] if label < len(reading.classes) else f"class {label}"

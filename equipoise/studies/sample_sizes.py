@@ -1,0 +1,192 @@
+"""Standard accuracy against the number of training images, for several radii of training.
+
+Notation. An arm is an objective and a threat; standard training is the arm of radius 0, which all others are compared
+with. Every arm is trained on the first n images of one shuffle of the training set for each size n and seed, for the
+same number of steps whatever n, and its last weights are taken: with few images there is nothing to choose a checkpoint
+by. All classifiers are judged on the same test images; a(arm, n) has shape (seeds, images).
+
+References:
+    Robustness may be at odds with accuracy (Tsipras et al., 2019), figures 1, 6 and 7, https://arxiv.org/abs/1805.12152
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.audit import Estimate, Run, audit
+from equipoise.audit.statistics import across_trainings
+from equipoise.classifiers import Classifier
+from equipoise.images import Images
+from equipoise.norms import L2, Threat, format_radius
+from equipoise.progress import Progress
+from equipoise.training import Recipe, rung_name, train_ladder
+
+__all__ = ["Arm", "SampleSizes", "train_sizes"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An objective by its name, and the threat it trains against."""
+
+    objective: str
+    threat: Threat
+
+    @property
+    def name(self) -> str:
+        """As the folder of such a rung."""
+        return rung_name(self.threat, self.objective)
+
+    @property
+    def family(self) -> str:
+        """What arms that differ only in radius share: ``l2``, ``l2, half-and-half``."""
+        norm = str(self.threat.norm)
+        return norm if self.objective == "pgd" else f"{norm}, {self.objective}"
+
+
+STANDARD = Arm("pgd", L2(0))
+
+
+@dataclass(frozen=True)
+class SampleSizes:
+    """What the trainings gave.
+
+    Attributes:
+        run: the audit of all classifiers with the standard probe.
+        arms: without standard training, in order.
+        sizes: numbers of training images, rising.
+        seeds: of the trainings.
+    """
+
+    run: Run
+    arms: Sequence[Arm]
+    sizes: Sequence[int]
+    seeds: Sequence[int]
+
+    @property
+    def standard(self) -> Arm:
+        """The arm that all others are compared with."""
+        return STANDARD
+
+    @cached_property
+    def _right(self) -> dict[tuple[str, int], NDArray]:
+        return {
+            (arm.name, size): np.stack(
+                [
+                    self.run.columns("standard", _name(arm, size, seed))["correct"]
+                    for seed in self.seeds
+                ]
+            ).astype(float)
+            for arm in (STANDARD, *self.arms)
+            for size in self.sizes
+        }
+
+    def right(self, arm: Arm, size: int) -> NDArray:
+        """Which test images each training gets right, with shape (seeds, images)."""
+        return self._right[arm.name, size]
+
+    def accuracy(self, arm: Arm, size: int) -> Estimate:
+        """Standard accuracy, over trainings and images."""
+        return across_trainings(self.right(arm, size))
+
+    def gain(self, arm: Arm, size: int) -> Estimate:
+        """By how much the arm is more accurate than standard training on as many images, seed by seed."""
+        return across_trainings(self.right(arm, size) - self.right(STANDARD, size))
+
+    def change(self, arm: Arm) -> Estimate:
+        """The gain at the smallest size minus that at the largest."""
+        few, many = (
+            self.right(arm, size) - self.right(STANDARD, size)
+            for size in (self.sizes[0], self.sizes[-1])
+        )
+        return across_trainings(few - many)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each arm and size, standard training in every family."""
+        families = dict.fromkeys(arm.family for arm in self.arms)
+        return [
+            {
+                "family": family,
+                "radius": arm.threat.radius,
+                "trained": format_radius(arm.threat.radius),
+                "size": size,
+                "value": found.value,
+                "low": found.low,
+                "high": found.high,
+                "seeds": len(self.seeds),
+                "images": found.n,
+            }
+            for family in families
+            for arm in (STANDARD, *(arm for arm in self.arms if arm.family == family))
+            for size in self.sizes
+            for found in [self.accuracy(arm, size)]
+        ]
+
+
+def train_sizes(
+    train: Images,
+    test: Images,
+    arms: Sequence[Arm],
+    sizes: Sequence[int],
+    seeds: Sequence[int],
+    recipe: Recipe,
+    out: Path,
+    *,
+    steps: int,
+    attack_steps: int,
+    device: str,
+) -> tuple[SampleSizes, dict[str, str]]:
+    """Trains every arm at every size with every seed into ``out/SIZE/SEED``, and audits them all on `test`.
+
+    Arguments:
+        train: images to train on.
+        test: images to judge on.
+        arms: without standard training, which is always trained too.
+        sizes: numbers of training images; those above len(train) are refused by the caller.
+        seeds: of the shuffles and of the trainings.
+        recipe: shared by all; its epochs, limit, seed and judgements are set here.
+        out: folder.
+        steps: of the optimiser in every training, about.
+        attack_steps: of projected gradient descent in each of them.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+
+    Returns:
+        the results, and the specs of the first seed's classifiers at the largest size, by the names of their rungs.
+    """
+    trained: list[Classifier] = []
+    largest: dict[str, str] = {}
+    accelerator = device.partition(":")[0]
+    cells = [(size, seed) for size in sizes for seed in seeds]
+    with Progress("Training at several sizes", total=len(cells) * (1 + len(arms))) as progress:
+        for size, seed in cells:
+            fitted = size - math.ceil(recipe.held_out * size)
+            epochs = math.ceil(steps / math.ceil(fitted / recipe.batch))
+            asked = replace(recipe, limit=size, seed=seed, epochs=epochs, judgements=1)
+            folder = out / str(size) / str(seed)
+            for arm in (STANDARD, *arms):
+                (rung,) = train_ladder(
+                    train,
+                    [arm.threat],
+                    asked,
+                    folder,
+                    objective=arm.objective,
+                    steps=attack_steps,
+                    accelerator=accelerator,
+                    shown=False,
+                )
+                if (size, seed) == (sizes[-1], seeds[0]):
+                    largest[arm.name] = f"local:{folder / arm.name}"
+                rung.name = _name(arm, size, seed)
+                trained.append(rung)
+                progress.advance(f"{arm.name} on {size} images")
+    run = audit(trained, test, ["standard"], out / "audit", pictures=0, device=device)
+    return SampleSizes(run, arms, sizes, seeds), largest
+
+
+def _name(arm: Arm, size: int, seed: int) -> str:
+    return f"{arm.name} on {size}, seed {seed}"
