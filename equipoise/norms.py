@@ -132,7 +132,10 @@ class Threat(ABC):
 
     @abstractmethod
     def _unit(self, shape: Sequence[int], generators: Sequence[Generator]) -> Tensor:
-        """Points of that shape drawn uniformly from the unit ball, one from each generator."""
+        """Points of that shape drawn uniformly from the unit ball, one from each generator.
+
+        Powers, logarithms and sums are taken point by point: over a batch their last bit depends on its size.
+        """
 
     def random(
         self,
@@ -240,9 +243,12 @@ class L2(Threat):
         return scaled.mul_(1 / _column(self.norm(scaled), gradient).clamp(min=tiny))
 
     def _unit(self, shape: Sequence[int], generators: Sequence[Generator]) -> Tensor:
-        draws = [(torch.randn(*shape, generator=g), torch.rand((), generator=g)) for g in generators]
-        direction = torch.stack([normal for normal, _ in draws])
-        share = torch.stack([uniform for _, uniform in draws]) ** (1 / math.prod(shape))
+        power = 1 / math.prod(shape)
+        draws = [
+            (torch.randn(*shape, generator=g), torch.rand((), generator=g) ** power)
+            for g in generators
+        ]
+        direction, share = (torch.stack(part) for part in zip(*draws, strict=True))
         length = _column(self.norm(direction), direction)
         return direction / length * _column(share, direction)
 
@@ -301,18 +307,13 @@ class L1(Threat):
 
     def _unit(self, shape: Sequence[int], generators: Sequence[Generator]) -> Tensor:
         n = math.prod(shape)
-        draws = [
-            (
-                torch.rand(n + 1, generator=g, dtype=torch.float64),
-                torch.randint(0, 2, (n,), generator=g),
-            )
-            for g in generators
-        ]
+        draws = []
+        for g in generators:
+            spacing = torch.log1p(-torch.rand(n + 1, generator=g, dtype=torch.float64))
+            draws.append((spacing[:n], spacing.sum(), torch.randint(0, 2, (n,), generator=g)))
         # n + 1 exponentials divided by their sum are uniform on the simplex; dropping one fills the ball.
-        spacing = -torch.log1p(-torch.stack([uniform for uniform, _ in draws]))
-        sign = torch.stack([coins for _, coins in draws]) * 2 - 1
-        unit = sign * spacing[:, :n] / spacing.sum(1, keepdim=True)
-        return unit.reshape(-1, *shape).float()
+        spacings, sums, coins = (torch.stack(part) for part in zip(*draws, strict=True))
+        return ((coins * 2 - 1) * spacings / sums[:, None]).reshape(-1, *shape).float()
 
     def ascend(self, images: Tensor, gradient: Tensor, size: Tensor | float) -> Tensor:
         """The steepest step inside the box: pixels move to their edge of [0, 1] in order of |gradient| until the
