@@ -148,7 +148,7 @@ def train(
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
-    """Train a ladder: one classifier for each radius, into OUT/NORM-RADIUS, after the objective's name unless it is pgd.
+    """Train a ladder: one classifier for each radius, into OUT/NORM-RADIUS or OUT/OBJECTIVE-NORM-RADIUS.
 
     Finished rungs are kept and an interrupted one goes on when the command is repeated. Under torchrun every process
     takes its share of each batch.

@@ -309,7 +309,7 @@ class L1(Threat):
         n = math.prod(shape)
         draws = []
         for g in generators:
-            spacing = torch.log1p(-torch.rand(n + 1, generator=g, dtype=torch.float64))
+            spacing = -torch.log1p(-torch.rand(n + 1, generator=g, dtype=torch.float64))
             draws.append((spacing[:n], spacing.sum(), torch.randint(0, 2, (n,), generator=g)))
         # n + 1 exponentials divided by their sum are uniform on the simplex; dropping one fills the ball.
         spacings, sums, coins = (torch.stack(part) for part in zip(*draws, strict=True))

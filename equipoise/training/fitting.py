@@ -1,9 +1,9 @@
 """Fitting one classifier: the loop that every objective shares.
 
 Notation. Step t of T uses the learning rate a(t); w are the weights, v their average,
-v <- m v + (1 - m) w with m = min(average, (1 + t) / (10 + t)). After every ceil(epochs / judgements)-th epoch, and after
-the last, v is judged on the held-out images by its accuracy under projected gradient descent at the objective's threat
-(clean accuracy without one); the best v is what training returns, the later of two equal ones.
+v <- m v + (1 - m) w with m = min(average, (1 + t) / (10 + t)). After every ceil(epochs / judgements)-th epoch, and
+after the last, v is judged on the held-out images by its accuracy under projected gradient descent at the objective's
+threat (clean accuracy without one); the best v is what training returns, the later of two equal ones.
 
 Each global batch is dealt out to the processes of the engine, and every image brings its own random stream, so that the
 result does not depend on their number beyond rounding.

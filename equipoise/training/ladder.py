@@ -76,8 +76,8 @@ def train_ladder(
     for threat in threats:
         if objective == "standard" and threat.radius:
             raise EquipoiseError(
-                f"Cannot train with the objective 'standard' within {threat}: standard training knows no radius. Ask for "
-                "radius 0 alone (--radii 0), or choose the objective 'pgd'."
+                f"Cannot train with the objective 'standard' within {threat}: standard training knows no radius. "
+                "Ask for radius 0 alone (--radii 0), or choose the objective 'pgd'."
             )
     folder, rungs = Path(out).expanduser(), []
     for threat in dict.fromkeys(threats):
