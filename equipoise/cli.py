@@ -128,6 +128,7 @@ def train(
     *,
     data: str = "digits",
     split: str = "train",
+    objective: Literal["standard", "pgd", "trades", "half-and-half", "random-noise"] = "pgd",
     norm: Literal["l2", "linf", "l1"] = "l2",
     radii: Annotated[list[str], Parameter(consume_multiple=True)] = ["0", "0.5", "1"],  # noqa: B006
     out: Path = Path("runs/ladder"),
@@ -142,12 +143,13 @@ def train(
     shift: int = 0,
     flip: bool = False,
     held_out: float = 0.15,
+    judgements: int = 50,
     limit: int = 0,
     steps: int = 7,
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
-    """Train a ladder: one classifier for each radius, into OUT/NORM-RADIUS.
+    """Train a ladder: one classifier for each radius, into OUT/NORM-RADIUS or OUT/OBJECTIVE-NORM-RADIUS.
 
     Finished rungs are kept and an interrupted one goes on when the command is repeated. Under torchrun every process
     takes its share of each batch.
@@ -159,6 +161,10 @@ def train(
         ?classes=restricted-imagenet or restricted-imagenet-11-dogs.
     split
         Which part of the images to train on.
+    objective
+        What rungs above radius 0 minimise: pgd (the loss on attacked images), trades (the loss on images as they are,
+        and what attacks change in the answer), half-and-half (pgd for half of the images), random-noise (the loss on
+        images with noise of that size); standard goes with --radii 0 alone.
     norm
         Of the adversary.
     radii
@@ -187,10 +193,12 @@ def train(
         Mirror images at random.
     held_out
         Share of the images kept for choosing the checkpoint.
+    judgements
+        How many times the held-out images are asked, at most.
     limit
         Train on at most so many images, a random sample; 0 for all.
     steps
-        Of projected gradient descent in each step of adversarial training.
+        Of projected gradient ascent in each step of adversarial training; random-noise takes none.
     seed
         Of everything random.
     device
@@ -215,10 +223,12 @@ def train(
             shift=shift,
             flip=flip,
             held_out=held_out,
+            judgements=judgements,
             limit=limit,
             seed=seed,
         ),
         out,
+        objective=objective,
         steps=steps,
         accelerator=device,
     )

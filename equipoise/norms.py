@@ -131,8 +131,11 @@ class Threat(ABC):
         """argmax of <gradient, v> over ||v||_p <= 1, image by image; zero where the gradient is."""
 
     @abstractmethod
-    def _unit(self, shape: Sequence[int], generator: Generator) -> Tensor:
-        """One point drawn uniformly from the unit ball."""
+    def _unit(self, shape: Sequence[int], generators: Sequence[Generator]) -> Tensor:
+        """Points of that shape drawn uniformly from the unit ball, one from each generator.
+
+        Powers, logarithms and sums are taken point by point: over a batch their last bit depends on its size.
+        """
 
     def random(
         self,
@@ -149,10 +152,8 @@ class Threat(ABC):
         """
         if not generators:
             return torch.zeros_like(like)
-        shape = like.shape[1:]
-        unit = torch.stack([self._unit(shape, generator) for generator in generators])
         scale = _column(self.radius if radius is None else radius, like)
-        return unit.to(like) * scale
+        return self._unit(like.shape[1:], generators).to(like) * scale
 
     def ascend(self, images: Tensor, gradient: Tensor, size: Tensor | float) -> Tensor:
         """`images` moved by `size` in the direction of steepest ascent; the box is left to the caller.
@@ -185,8 +186,8 @@ class Linf(Threat):
     def steepest(self, gradient: Tensor) -> Tensor:
         return gradient.sign()
 
-    def _unit(self, shape: Sequence[int], generator: Generator) -> Tensor:
-        return torch.rand(*shape, generator=generator) * 2 - 1
+    def _unit(self, shape: Sequence[int], generators: Sequence[Generator]) -> Tensor:
+        return torch.stack([torch.rand(*shape, generator=g) for g in generators]) * 2 - 1
 
 
 @dataclass(frozen=True)
@@ -241,10 +242,15 @@ class L2(Threat):
         scaled = gradient / _column(Norm.LINF(gradient), gradient).clamp(min=tiny)
         return scaled.mul_(1 / _column(self.norm(scaled), gradient).clamp(min=tiny))
 
-    def _unit(self, shape: Sequence[int], generator: Generator) -> Tensor:
-        direction = torch.randn(*shape, generator=generator)
-        share = torch.rand((), generator=generator) ** (1 / math.prod(shape))
-        return direction / direction.norm() * share
+    def _unit(self, shape: Sequence[int], generators: Sequence[Generator]) -> Tensor:
+        power = 1 / math.prod(shape)
+        draws = [
+            (torch.randn(*shape, generator=g), torch.rand((), generator=g) ** power)
+            for g in generators
+        ]
+        direction, share = (torch.stack(part) for part in zip(*draws, strict=True))
+        length = _column(self.norm(direction), direction)
+        return direction / length * _column(share, direction)
 
 
 @dataclass(frozen=True)
@@ -299,12 +305,15 @@ class L1(Threat):
         value = flat.gather(1, best).sign()
         return torch.zeros_like(flat).scatter_(1, best, value).reshape(gradient.shape)
 
-    def _unit(self, shape: Sequence[int], generator: Generator) -> Tensor:
+    def _unit(self, shape: Sequence[int], generators: Sequence[Generator]) -> Tensor:
         n = math.prod(shape)
+        draws = []
+        for g in generators:
+            spacing = -torch.log1p(-torch.rand(n + 1, generator=g, dtype=torch.float64))
+            draws.append((spacing[:n], spacing.sum(), torch.randint(0, 2, (n,), generator=g)))
         # n + 1 exponentials divided by their sum are uniform on the simplex; dropping one fills the ball.
-        spacing = -torch.log1p(-torch.rand(n + 1, generator=generator, dtype=torch.float64))
-        sign = torch.randint(0, 2, (n,), generator=generator) * 2 - 1
-        return (sign * spacing[:n] / spacing.sum()).reshape(*shape).float()
+        spacings, sums, coins = (torch.stack(part) for part in zip(*draws, strict=True))
+        return ((coins * 2 - 1) * spacings / sums[:, None]).reshape(-1, *shape).float()
 
     def ascend(self, images: Tensor, gradient: Tensor, size: Tensor | float) -> Tensor:
         """The steepest step inside the box: pixels move to their edge of [0, 1] in order of |gradient| until the

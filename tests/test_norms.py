@@ -124,6 +124,15 @@ def test_random_points_are_uniform_in_the_ball(kind):
     assert abs((points > 0).double().mean().item() - 0.5) < 4 * 0.5 / math.sqrt(count * n)
 
 
+@kinds
+def test_random_points_do_not_depend_on_the_batch(kind):
+    """2,000 points, of which a power over the batch would round a few otherwise than alone."""
+    like = torch.zeros(2000, 3, 2, 1)
+    whole = kind(0.5).random(like, [stream("batch", i) for i in range(2000)])
+    alone = [kind(0.5).random(like[:1], [stream("batch", i)]) for i in range(2000)]
+    assert torch.equal(whole, torch.cat(alone))
+
+
 def test_random_linf_points_are_uniform_in_each_coordinate():
     points = eq.Linf(1.0).random(
         torch.zeros(3000, 4, 1, 1), [stream("linf", i) for i in range(3000)]

@@ -251,6 +251,78 @@ def test_an_unfinished_run_says_so(run, tmp_path):
     assert "Unfinished: 0 of 7 shards" in render(Reading(unfinished))
 
 
+# Objectives
+
+
+OBJECTIVES = (
+    (1.0, "trades"),
+    (0.0, "standard"),
+    (0.5, "pgd"),
+    (0.5, "trades"),
+    (1.0, "pgd"),
+    (0.5, "random-noise"),
+    (0.5, None),
+)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """Rungs of three objectives in L2, and a classifier that names none, under two threats."""
+    rungs = [
+        eq.wrap(
+            linear(10, (1, 8, 8), seed=k).net,
+            name=f"{objective}-{radius:g}",
+            facts={"norm": "l2" if radius else None, "radius": radius}
+            | ({"objective": {"name": objective}} if objective else {}),
+        )
+        for k, (radius, objective) in enumerate(OBJECTIVES)
+    ]
+    probes = ["standard", "adversarial:linf:0.1?steps=5", THREAT]
+    return eq.audit(rungs, "digits", probes, tmp_path_factory.mktemp("several") / "run", limit=24)
+
+
+def test_every_objective_has_a_ladder_of_its_own_from_the_standard_rung(several):
+    reading = Reading(several)
+    ladders = {name: [j.name for j in rungs] for name, rungs in reading.ladders.items()}
+    assert ladders == {
+        "l2, trades": ["standard-0", "trades-0.5", "trades-1"],
+        "l2": ["standard-0", "pgd-0.5", "None-0.5", "pgd-1"],
+        "l2, random-noise": ["standard-0", "random-noise-0.5"],
+    }
+    assert not reading.ordered
+    assert [under.threat.norm for under in reading.threats] == ["l2", "linf"]
+
+
+def test_no_line_of_a_chart_goes_from_one_objective_to_another(several):
+    reading = Reading(several)
+    for figure in trade_off(reading):
+        altair.LayerChart.from_dict(figure.spec).to_dict(validate=True)
+        data = figure.spec["datasets"]
+        rows = {row["classifier"]: row for row in data["rows"]}
+        for name, rungs in reading.ladders.items():
+            points = sorted(data[f"path-{name}"], key=lambda point: point["radius"])
+            assert [point["radius"] for point in points] == [j.radius for j in rungs]
+            mine = [rows[j.name] for j in rungs]
+            for key in ("robust", "standard"):
+                assert sorted(p[key] for p in points) == sorted(row[key] for row in mine)
+    along = along_ladder(reading)
+    assert [figure.title for figure in along] == [
+        "Trained against l2, trades",
+        "Trained against l2",
+        "Trained against l2, random-noise",
+    ]
+    members = [{r["classifier"] for r in figure.spec["datasets"]["rows"]} for figure in along]
+    assert members == [{j.name for j in rungs} for rungs in reading.ladders.values()]
+
+
+def test_the_summary_names_the_objective_where_there_are_several(several, run):
+    first = tell(Reading(several)).sentences[0]
+    assert re.match(r"Going from radius 0 to (0\.5|1) in training with pgd ", first)
+    assert "in training with" not in tell(Reading(run)).sentences[0]
+    page = render(Reading(several))
+    assert "madry2018" in page and "zhang2019" in page and "tsipras2019" not in page
+
+
 # Verdicts that checks speak against
 
 
@@ -400,7 +472,9 @@ class Told:
         self.threats = (under,)
         self.answers = answers
         self.classifiers = tuple(
-            SimpleNamespace(name=name, trained=name, radius=float(name) if ladder else None)
+            SimpleNamespace(
+                name=name, trained=name, radius=float(name) if ladder else None, objective=None
+            )
             for name in answers
         )
         self.ladders = {"l2": self.classifiers} if ladder else {}

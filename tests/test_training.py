@@ -17,7 +17,7 @@ from equipoise.attacks import MinimumNorm
 from equipoise.classifiers import MLP
 from equipoise.progress import Progress
 from equipoise.streams import stream
-from equipoise.training import Adversarial, Recipe, Standard, fit, rung_name, train_ladder
+from equipoise.training import PGD, Recipe, Standard, fit, rung_name, train_ladder
 from equipoise.training.memory import augment, hold
 
 RECIPE = Recipe(net="mlp", widths=(32,), epochs=6, rate=1e-2)
@@ -40,7 +40,7 @@ def same(a, b):
 def test_an_interrupted_training_ends_with_the_same_weights(
     train_digits, tmp_path, monkeypatch, stop_after
 ):
-    objective = Adversarial(threat=eq.L2(0.5), steps=2)
+    objective = PGD(threat=eq.L2(0.5), steps=2)
     undisturbed = fit(train_digits, objective, RECIPE, tmp_path / "whole", accelerator="cpu")
     monkeypatch.setattr("equipoise.training.engine.SECONDS_BETWEEN_CHECKPOINTS", 0)
     advance = Progress.advance
@@ -120,7 +120,7 @@ def test_the_inner_maximum_is_inside_and_raises_the_loss(digits):
     images, labels, _ = (part[:32] for part in digits)
     for threat in (eq.L2(0.5), eq.Linf(0.1), eq.L1(2.0)):
         noise = [stream("noise", i) for i in range(32)]
-        worst = Adversarial(threat=threat).worst(net, images, labels, threat, noise)
+        worst = PGD(threat=threat).worst(net, images, labels, progress=1.0, noise=noise)
         assert (threat.distance(images, worst) <= threat.radius * (1 + 1e-5)).all()
         assert worst.min() >= 0
         assert worst.max() <= 1
@@ -197,11 +197,11 @@ def test_broken_checkpoints_and_senseless_images_are_reported(train_digits, tmp_
 
 KILLED = """
 import equipoise as eq
-from equipoise.training import Adversarial, Recipe, engine, fit
+from equipoise.training import PGD, Recipe, engine, fit
 engine.SECONDS_BETWEEN_CHECKPOINTS = 0
 recipe = Recipe(net="mlp", widths=(32,), epochs=40, rate=1e-2)
 data = eq.load_images("digits", split="train")
-fit(data, Adversarial(threat=eq.L2(0.5), steps=2), recipe, {out!r}, accelerator="cpu")
+fit(data, PGD(threat=eq.L2(0.5), steps=2), recipe, {out!r}, accelerator="cpu")
 """
 
 
@@ -213,7 +213,7 @@ def stamp(path: Path) -> int:
 def test_a_killed_training_ends_with_the_same_weights(train_digits, tmp_path):
     """SIGKILL at a random moment after it went on from the last checkpoint, three times, then once to the end."""
     recipe = Recipe(net="mlp", widths=(32,), epochs=40, rate=1e-2)
-    objective = Adversarial(threat=eq.L2(0.5), steps=2)
+    objective = PGD(threat=eq.L2(0.5), steps=2)
     undisturbed = fit(train_digits, objective, recipe, tmp_path / "whole", accelerator="cpu")
     cut = tmp_path / "cut"
     script = KILLED.replace("{out!r}", f"__import__('pathlib').Path({str(cut)!r})")

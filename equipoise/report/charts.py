@@ -108,15 +108,16 @@ def trade_off(reading: Reading) -> list[Figure]:
                 if any(row["place"] == name for row in rows[under.spec])
             ),
         ]
-        for norm in reading.ladders:
-            data[f"path-{norm}"] = [
+        for ladder, rungs in reading.ladders.items():
+            members = {judged.name for judged in rungs}
+            data[f"path-{ladder}"] = [
                 {"robust": r["robust"], "standard": r["standard"], "radius": r["radius"]}
                 for r in rows[under.spec]
-                if r["radius"] == 0 or (r["norm"] == norm and r["radius"] is not None)
+                if r["classifier"] in members
             ]
             layers.insert(
                 0,
-                chart(f"path-{norm}")
+                chart(f"path-{ladder}")
                 .mark_line(color=MUTED, strokeWidth=1.25, opacity=0.6)
                 .encode(x=alt.X("robust:Q"), y=alt.Y("standard:Q"), order=alt.Order("radius:Q")),
             )

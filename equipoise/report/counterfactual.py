@@ -47,7 +47,7 @@ def clean_accuracy(reading: Reading, drawn: Drawn, classifier: str) -> Estimate 
 def on_the_ladder(reading: Reading, drawn: Drawn) -> list[Figure]:
     """What becomes of the answers with the radius of training: on counterfactuals, and on their controls."""
     figures = []
-    for norm, rungs in reading.ladders.items():
+    for ladder, rungs in reading.ladders.items():
 
         def found(name: str, rungs: tuple[Judged, ...] = rungs) -> list[Statistic | None]:
             return [reading.statistic(judged.name, drawn.spec, name) for judged in rungs]
@@ -65,7 +65,7 @@ def on_the_ladder(reading: Reading, drawn: Drawn) -> list[Figure]:
             Series("own-class counterfactuals", 3, found("same-class accuracy")),
             Series("noise of the same length", 4, found("noise accuracy")),
         ]
-        where = f", trained against {norm}" if len(reading.ladders) > 1 else ""
+        where = f", trained against {ladder}" if len(reading.ladders) > 1 else ""
         for title, series, words in (
             (f"Counterfactuals{where}", answers, "Answers on counterfactuals along the ladder."),
             (
@@ -74,7 +74,7 @@ def on_the_ladder(reading: Reading, drawn: Drawn) -> list[Figure]:
                 "Accuracy on controls along the ladder.",
             ),
         ):
-            figures += over_radii(norm, rungs, series, title, words, mean=True)
+            figures += over_radii(ladder, rungs, series, title, words, mean=True)
     return figures
 
 

@@ -1,4 +1,4 @@
-"""Shares of images against the radius of training: one chart for each norm of training."""
+"""Shares of images against the radius of training: one chart for each ladder, that is norm and objective."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,21 +46,21 @@ class Series:
 def along_ladder(reading: Reading) -> list[Figure]:
     """Standard and robust accuracy against the radius of training."""
     figures = []
-    for norm, rungs in reading.ladders.items():
+    for name, rungs in reading.ladders.items():
         standard = [reading.standard_accuracy(judged.name) for judged in rungs]
         series = [Series("standard accuracy", 0, standard)]
         for k, under in enumerate(reading.threats, start=1):
             robust = [reading.robust_accuracy(judged.name, under) for judged in rungs]
             doubts = [against(reading.warnings(judged.name, under.spec), "it") for judged in rungs]
             series.append(Series(f"robust at {under.title}", k, robust, doubts))
-        title = f"Trained against {norm}"
-        figures += over_radii(norm, rungs, series, title, "Accuracy along the ladder.")
+        title = f"Trained against {name}"
+        figures += over_radii(name, rungs, series, title, "Accuracy along the ladder.")
     return figures
 
 
 @debug_mode(False)
 def over_radii(
-    norm: str,
+    name: str,
     rungs: Sequence[Judged],
     series: Sequence[Series],
     title: str,
@@ -71,7 +71,7 @@ def over_radii(
     """The chart of some series along the rungs of a ladder; none when nothing was measured.
 
     Arguments:
-        norm: of training.
+        name: of the ladder.
         rungs: of the ladder, lowest first.
         series: the lines.
         title: heading of the chart.
@@ -108,7 +108,7 @@ def over_radii(
     base = chart("rows").encode(
         x=alt.X(
             "radius:Q",
-            title=f"Radius of training ({norm})",
+            title=f"Radius of training ({name})",
             axis=alt.Axis(
                 values=radii,
                 labelExpr=f"({{{written}}})[format(datum.value, '.6f')]",

@@ -47,12 +47,11 @@ def references(reading: Reading) -> list[str]:
         probes = [load_probe(under.spec) for under in reading.threats]
         standard = any(isinstance(p, Adversarial) and p.budget == "standard" for p in probes)
         keys += ["croce2020fab", "athalye2018"] + ([] if standard else ["melamed2024"])
-    objectives = [
-        (about.get("facts") or {}).get("objective")
-        for about in reading.record["classifiers"].values()
-    ]
-    if any(isinstance(o, dict) and o.get("name") == "adversarial" for o in objectives):
+    objectives = {judged.objective for judged in reading.classifiers}
+    if objectives & {"pgd", "half-and-half", "adversarial"}:
         keys.append("madry2018")
+    keys += ["zhang2019"] if "trades" in objectives else []
+    keys += ["tsipras2019"] if "half-and-half" in objectives else []
     if any(under.threat.norm == "l1" for under in reading.threats):
         keys += ["duchi2008", "croce2021"]
     keys += _of_counterfactuals(reading)
@@ -125,6 +124,17 @@ _BIBTEX = {
   title = {Towards Deep Learning Models Resistant to Adversarial Attacks},
   author = {Madry, Aleksander and Makelov, Aleksandar and Schmidt, Ludwig and Tsipras, Dimitris and Vladu, Adrian},
   booktitle = {ICLR}, year = {2018}, eprint = {1706.06083}, archiveprefix = {arXiv}
+}""",
+    "zhang2019": """@inproceedings{zhang2019,
+  title = {Theoretically Principled Trade-off between Robustness and Accuracy},
+  author = {Zhang, Hongyang and Yu, Yaodong and Jiao, Jiantao and Xing, Eric P. and El Ghaoui, Laurent and
+    Jordan, Michael I.},
+  booktitle = {ICML}, year = {2019}, eprint = {1901.08573}, archiveprefix = {arXiv}
+}""",
+    "tsipras2019": """@inproceedings{tsipras2019,
+  title = {Robustness May Be at Odds with Accuracy},
+  author = {Tsipras, Dimitris and Santurkar, Shibani and Engstrom, Logan and Turner, Alexander and Madry, Aleksander},
+  booktitle = {ICLR}, year = {2019}, eprint = {1805.12152}, archiveprefix = {arXiv}
 }""",
     "duchi2008": """@inproceedings{duchi2008,
   title = {Efficient Projections onto the l1-Ball for Learning in High Dimensions},

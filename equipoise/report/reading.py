@@ -1,7 +1,8 @@
 """What the page needs of a run, read once: who was judged, under which threats, and the statistics by name.
 
-Classifiers that carry the facts `norm` and `radius` of their training form a ladder for each norm; standard training,
-of radius 0, is the lowest rung of every ladder. When all classifiers stand on one ladder they are ordered along it.
+Classifiers that carry the facts `norm` and `radius` of their training form a ladder for each norm, and for each
+objective other than PGD training a ladder of its own; standard training, of radius 0, is the lowest rung of every one.
+When all classifiers stand on one ladder they are ordered along it.
 """
 
 import math
@@ -22,14 +23,25 @@ __all__ = ["Drawn", "Judged", "Reading", "Under", "paired"]
 METHODS = {"reverse": "reverse diffusion", "sum": "sum of scores"}
 """Methods of drawing counterfactuals that the page calls by other words than their names."""
 
+UNNAMED = (None, "standard", "pgd", "adversarial")
+"""Objectives that the names of ladders leave out; "adversarial" is what PGD training was called at first."""
+
 
 @dataclass(frozen=True)
 class Judged:
-    """A classifier, with the norm and radius it was trained for where it says so."""
+    """A classifier, with the norm, the radius and the objective it was trained for where it says so."""
 
     name: str
     norm: str | None
     radius: float | None
+    objective: str | None
+
+    @property
+    def ladder(self) -> str | None:
+        """The name of the ladder it stands on: ``l2``, or ``l2, trades``; none at radius 0, which is on all of them."""
+        if not (self.radius and self.norm):
+            return None
+        return self.norm if self.objective in UNNAMED else f"{self.norm}, {self.objective}"
 
     @property
     def trained(self) -> str:
@@ -93,10 +105,9 @@ class Reading:
     def classifiers(self) -> tuple[Judged, ...]:
         """Those judged, along their ladder when there is exactly one, otherwise in the order they were given."""
         judged = [_judged(name, about) for name, about in self.record["classifiers"].items()]
-        if len(judged) > 1 and all(j.radius is not None for j in judged):
-            norms = {j.norm for j in judged if j.radius}
-            if len(norms) == 1:
-                judged.sort(key=lambda j: j.radius or 0.0)
+        stated = len(judged) > 1 and all(j.radius is not None for j in judged)
+        if stated and len({j.ladder for j in judged if j.radius}) == 1:
+            judged.sort(key=lambda j: j.radius or 0.0)
         return tuple(judged)
 
     @cached_property
@@ -107,19 +118,19 @@ class Reading:
 
     @cached_property
     def ladders(self) -> dict[str, tuple[Judged, ...]]:
-        """Rungs by norm, lowest first, of every norm with at least two radii."""
+        """Rungs by the name of the ladder, lowest first, of every ladder with at least two radii."""
         rungs = [j for j in self.classifiers if j.radius is not None]
-        norms = dict.fromkeys(j.norm for j in rungs if j.radius and j.norm)
+        names = dict.fromkeys(j.ladder for j in rungs if j.ladder)
         found = {
-            norm: tuple(
+            name: tuple(
                 sorted(
-                    (j for j in rungs if not j.radius or j.norm == norm),
+                    (j for j in rungs if not j.radius or j.ladder == name),
                     key=lambda j: j.radius or 0.0,
                 )
             )
-            for norm in norms
+            for name in names
         }
-        return {norm: rungs for norm, rungs in found.items() if len({j.radius for j in rungs}) > 1}
+        return {name: rungs for name, rungs in found.items() if len({j.radius for j in rungs}) > 1}
 
     @cached_property
     def exhibits(self) -> dict[str, list[Row]]:
@@ -149,7 +160,8 @@ class Reading:
             Under(spec, threat, str(threat) if names.count(str(threat)) == 1 else spec)
             for spec, threat in found
         ]
-        return tuple(sorted(under, key=lambda u: u.threat.norm not in self.ladders))
+        norms = {rungs[-1].norm for rungs in self.ladders.values()}
+        return tuple(sorted(under, key=lambda u: u.threat.norm not in norms))
 
     @cached_property
     def counterfactuals(self) -> tuple[Drawn, ...]:
@@ -265,9 +277,11 @@ def _folder(spec: str) -> str:
 
 def _judged(name: str, about: dict[str, Any]) -> Judged:
     facts = about.get("facts") or {}
-    radius, norm = facts.get("radius"), facts.get("norm")
+    radius, norm, settings = facts.get("radius"), facts.get("norm"), facts.get("objective")
+    known = settings.get("name") if isinstance(settings, dict) else None
+    objective = None if known is None else str(known)
     if isinstance(radius, bool) or not isinstance(radius, int | float):
-        return Judged(name, None, None)
+        return Judged(name, None, None, objective)
     if not math.isfinite(radius) or radius < 0 or (radius > 0 and not norm):
-        return Judged(name, None, None)
-    return Judged(name, str(norm) if norm else None, float(radius))
+        return Judged(name, None, None, objective)
+    return Judged(name, str(norm) if norm else None, float(radius), objective)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from equipoise.audit import Statistic
 from equipoise.report.difference import Difference, paired_difference
-from equipoise.report.reading import Drawn, Judged, Reading, Under, paired
+from equipoise.report.reading import UNNAMED, Drawn, Judged, Reading, Under, paired
 from equipoise.report.words import against, apart, count, percent, points, span
 
 __all__ = ["Story", "tell"]
@@ -46,12 +46,25 @@ def _accuracies(reading: Reading) -> Story:
     under = reading.threats[0] if reading.threats else None
     if reading.standard is None or under is None:
         return _plain(reading, under)
-    ladder = reading.ladders.get(under.threat.norm) or next(iter(reading.ladders.values()), ())
-    rungs = _comparable(reading, ladder, under)
+    rungs = _comparable(reading, _ladder_for(reading, under), under)
     if len(rungs) > 1:
         return _ladder(reading, rungs, under)
     judged = _comparable(reading, reading.classifiers, under)
     return _choice(reading, judged, under) if len(judged) > 1 else _plain(reading, under)
+
+
+def _ladder_for(reading: Reading, under: Under) -> Sequence[Judged]:
+    """The rungs that a threat is told of: those of PGD training in its norm, or others in its norm, or any."""
+    norm, ladders = under.threat.norm, reading.ladders
+    own = (rungs for rungs in ladders.values() if rungs[-1].norm == norm)
+    return ladders.get(norm) or next(own, None) or next(iter(ladders.values()), ())
+
+
+def _objective(reading: Reading, rungs: Sequence[Judged]) -> str:
+    """How a sentence names the objective of some rungs: `` with trades``; nothing where PGD is the only one."""
+    named = rungs[-1].objective
+    usual = all(ladder[-1].objective in UNNAMED for ladder in reading.ladders.values())
+    return "" if usual or named is None else f" with {named}"
 
 
 def _comparable(reading: Reading, judged: Sequence[Judged], under: Under) -> list[Judged]:
@@ -99,7 +112,7 @@ def _ladder(reading: Reading, rungs: list[Judged], under: Under) -> Story:
     robust = _difference(reading, lowest, best, under, choices)
     sentences = [
         _capital(
-            f"going from radius {lowest.trained} to {best.trained} in training "
+            f"going from radius {lowest.trained} to {best.trained} in training{_objective(reading, rungs)} "
             + _exchange(standard, robust, under)
             + _though(reading, (lowest, best), under)
         )
@@ -136,7 +149,8 @@ def _followed(reading: Reading, drawn: Drawn) -> str | None:
         return None
     change = paired_difference(before, after, seed=reading.record["seed"])
     among = f" ({drawn.title})" if len(reading.counterfactuals) > 1 else ""
-    low, high = f"radius {rungs[0].trained}", f"radius {rungs[-1].trained}"
+    low = f"radius {rungs[0].trained}"
+    high = f"radius {rungs[-1].trained}{_objective(reading, rungs)}"
     where = (
         f"counterfactuals{'' if drawn.facts['oracles'] else ' that no oracle has checked'}{among}"
     )

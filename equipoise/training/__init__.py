@@ -4,10 +4,14 @@ from equipoise.training.adversarial import Adversarial
 from equipoise.training.denoising import DenoiserRecipe, fit_denoiser, suited_recipe
 from equipoise.training.engine import shuffled_rows
 from equipoise.training.fitting import fit
+from equipoise.training.half_and_half import HalfAndHalf
 from equipoise.training.ladder import rung_name, train_ladder
 from equipoise.training.objective import Objective
+from equipoise.training.pgd import PGD
+from equipoise.training.random_noise import RandomNoise
 from equipoise.training.recipe import Recipe
 from equipoise.training.standard import Standard
+from equipoise.training.trades import TRADES
 
 __all__ = [
     "train_ladder",
@@ -17,6 +21,10 @@ __all__ = [
     "Objective",
     "Standard",
     "Adversarial",
+    "PGD",
+    "TRADES",
+    "HalfAndHalf",
+    "RandomNoise",
     "fit_denoiser",
     "DenoiserRecipe",
     "suited_recipe",

@@ -1,15 +1,13 @@
-"""Adversarial training: cross-entropy on the worst images that projected gradient descent finds within the threat.
+"""Adversarial training: what its objectives share, a search for bad images within a threat.
 
-min over weights of E[max over ||delta||_p <= r of -log p(y | x + delta)], the inner maximum approximated by a few steps
-from a random start.
-
-References:
-    Towards deep learning models resistant to adversarial attacks (Madry et al., 2018), https://arxiv.org/abs/1706.06083
+Notation. f(x) are the probabilities that the network gives the classes of an image x of class y, and x' is an image
+near x: ||x' - x||_p <= r, with values in [0, 1]. The search for x' is projected gradient ascent on some function of x',
+`steps` steps of length 2.5 r / steps from some start. The radius r grows over training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -24,16 +22,17 @@ __all__ = ["Adversarial"]
 
 @dataclass(frozen=True, kw_only=True)
 class Adversarial(Objective):
-    """Madry et al.'s objective.
+    """A new objective overrides `loss`, which calls `worst`; with a search of its own, `ascended` and `start` too.
 
     Arguments:
         threat: what the adversary may change.
-        steps: of projected gradient descent in each training step.
+        steps: of projected gradient ascent in each training step.
         ramp: the share of training over which the radius grows from 0 to the threat's, linearly; large radii do not
             train at all without it.
-    """
 
-    name: ClassVar[str] = "adversarial"
+    Raises:
+        EquipoiseError: without a step, or with a ramp outside [0, 1].
+    """
 
     threat: Threat
     steps: int = 7
@@ -46,44 +45,40 @@ class Adversarial(Objective):
                 "ramp is a share between 0 and 1."
             )
 
-    def loss(
-        self,
-        net: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        bare: nn.Module,
-        progress: float,
-        noise: Sequence[Generator],
-    ) -> Tensor:
-        share = min(1.0, progress / self.ramp) if self.ramp else 1.0
-        threat = replace(self.threat, radius=self.threat.radius * share)
-        worst = self.worst(bare, images, labels, threat, noise)
-        return F.cross_entropy(net(worst), labels, reduction="none")
-
     def worst(
         self,
         net: nn.Module,
         images: Tensor,
         labels: Tensor,
-        threat: Threat,
+        *,
+        progress: float,
         noise: Sequence[Generator],
     ) -> Tensor:
-        """Where projected gradient descent ends: images with shape (B, C, H, W) inside the threat and [0, 1]."""
+        """Where the search ends: images with shape (B, C, H, W), inside [0, 1] and the threat that `progress` allows.
+
+        Arguments are those of `loss`, with the network unwrapped.
+        """
+        share = min(1.0, progress / self.ramp) if self.ramp else 1.0
+        threat = replace(self.threat, radius=self.threat.radius * share)
         size = 2.5 * threat.radius / self.steps
-        x = (images + threat.random(images, noise)).clamp(0, 1)
+        ascended = self.ascended(net, images, labels)
+        x = self.start(images, threat, noise)
         for _ in range(self.steps):
             x = x.detach().requires_grad_(True)
-            loss = F.cross_entropy(net(x), labels, reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, x)
+            (gradient,) = torch.autograd.grad(ascended(x), x)
             x = threat.ascend(x.detach(), gradient, size)
             x = (images + threat.project(x - images)).clamp(0, 1)
         return x.detach()
 
-    def settings(self) -> dict[str, object]:
-        return {
-            "name": self.name,
-            "threat": str(self.threat),
-            "steps": self.steps,
-            "ramp": self.ramp,
-        }
+    def ascended(
+        self, net: nn.Module, images: Tensor, labels: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        """What the search increases, summed over images: of x', with shape (B, C, H, W). Here -log f_y(x')."""
+        return lambda x: F.cross_entropy(net(x), labels, reduction="sum")
+
+    def start(self, images: Tensor, threat: Threat, noise: Sequence[Generator]) -> Tensor:
+        """Where the search begins: here at a uniformly random point of the threat, cut off at 0 and 1."""
+        return (images + threat.random(images, noise)).clamp(0, 1)
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "threat": str(self.threat)}

@@ -1,9 +1,9 @@
 """Fitting one classifier: the loop that every objective shares.
 
 Notation. Step t of T uses the learning rate a(t); w are the weights, v their average,
-v <- m v + (1 - m) w with m = min(average, (1 + t) / (10 + t)). After each epoch v is judged on the held-out images by
-its accuracy under projected gradient descent at the objective's threat (clean accuracy without one); the best v is what
-training returns, the later of two equal ones.
+v <- m v + (1 - m) w with m = min(average, (1 + t) / (10 + t)). After every ceil(epochs / judgements)-th epoch, and
+after the last, v is judged on the held-out images by its accuracy under projected gradient descent at the objective's
+threat (clean accuracy without one); the best v is what training returns, the later of two equal ones.
 
 Each global batch is dealt out to the processes of the engine, and every image brings its own random stream, so that the
 result does not depend on their number beyond rounding.
@@ -88,27 +88,29 @@ class _Fit:
     def train(self, fabric: "Fabric") -> None:
         """Trains from the checkpoint, or from scratch, to the end, and writes the classifier."""
         self._begin(fabric)
-        recipe, saved_at = self.recipe, time.monotonic()
+        recipe, saved_at, note = self.recipe, time.monotonic(), ""
+        every = math.ceil(recipe.epochs / recipe.judgements)
         shown = fabric.is_global_zero
         with Progress(
             f"Training {self.folder.name}", total=recipe.epochs, done=self.epoch, shown=shown
         ) as progress:
             while self.epoch < recipe.epochs:
                 started = time.monotonic()
-                loss = self._one_epoch()
-                line = {"epoch": self.epoch + 1, "loss": loss, **self._judge()}
+                line: dict[str, Any] = {"epoch": self.epoch + 1, "loss": self._one_epoch()}
+                self.epoch += 1
+                judged = self.epoch % every == 0 or self.epoch == recipe.epochs
+                if judged:
+                    line |= self._judge()
+                    note = f"held-out accuracy {line['held_out_accuracy']:.1%}, under attack {line['score']:.1%}"
                 line["seconds"] = round(time.monotonic() - started, 3)
                 self.log.append(line)
-                self.epoch += 1
-                if not self.selected or line["score"] >= self.selected["score"]:
+                if judged and line["score"] >= self.selected.get("score", 0.0):
                     self.selected = line
                     self.best = {k: v.clone() for k, v in self.average.state_dict().items()}
                 if time.monotonic() - saved_at > engine.SECONDS_BETWEEN_CHECKPOINTS:
                     self._save_checkpoint()
                     saved_at = time.monotonic()
-                progress.advance(
-                    f"held-out accuracy {line['held_out_accuracy']:.1%}, under attack {line['score']:.1%}"
-                )
+                progress.advance(note)
         if fabric.is_global_zero:
             engine.write_log(self.folder, self.log)
             self._save_classifier()
@@ -134,7 +136,8 @@ class _Fit:
         if state is not None:
             groups, facts = state
             self.epoch, self.log, self.selected = facts["epoch"], facts["log"], facts["selected"]
-            self.best = groups["best"]
+            # There is none before the first judgement.
+            self.best = groups.get("best", {})
             self.net.load_state_dict(groups["net"])
             self.average.load_state_dict(groups["average"])
 

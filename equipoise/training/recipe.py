@@ -24,6 +24,7 @@ class Recipe:
         shift: random shifts by up to so many pixels, edges filled with zeros.
         flip: whether images are mirrored at random.
         held_out: share of the training images kept for choosing the checkpoint.
+        judgements: how many times they are asked, at most; evenly over the epochs, the last included.
         limit: train on at most so many images, a random sample; all when 0.
         seed: of everything random.
     """
@@ -39,6 +40,7 @@ class Recipe:
     shift: int = 0
     flip: bool = False
     held_out: float = 0.15
+    judgements: int = 50
     limit: int = 0
     seed: int = 0
 
@@ -53,6 +55,7 @@ class Recipe:
             "average": 0 <= self.average < 1,
             "shift": self.shift >= 0,
             "held_out": 0 < self.held_out < 1,
+            "judgements": self.judgements >= 1,
             "limit": self.limit >= 0,
         }
         for name, fine in checks.items():
