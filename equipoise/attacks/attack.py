@@ -20,6 +20,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor, nn
 
+from equipoise.attacks.input_gradient import finite, gradient_of, input_gradient
 from equipoise.attacks.losses import margin
 from equipoise.classifiers import Classifier, check_range, precision
 from equipoise.errors import EquipoiseError
@@ -129,12 +130,7 @@ class Search:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, loss (one per row) and the loss's gradient at `x`; one forward and one backward pass for each row."""
         self._count(rows, forwards=1, backwards=1)
-        with torch.enable_grad():
-            pixels = x.detach().clone().requires_grad_(True)
-            logits = self.net(pixels).float()
-            value = loss(logits)
-            gradient = self._gradient(value, pixels)
-        return logits.detach(), value.detach(), self._finite(gradient)
+        return input_gradient(self.net, x, loss, self.notes)
 
     def slopes(self, rows: Tensor, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The lead of several wrong classes and its gradient: one forward pass and a backward pass for each class.
@@ -150,32 +146,14 @@ class Search:
             pixels = x.detach().clone().requires_grad_(True)
             logits = self.net(pixels).float()
             leads = logits.gather(1, targets) - logits.gather(1, self.labels[rows, None])
-            gradients = [self._gradient(lead, pixels, keep=True) for lead in leads.unbind(1)]
-        return leads.detach(), self._finite(torch.stack(gradients, 1))
+            gradients = [
+                gradient_of(lead, pixels, self.notes, keep=True) for lead in leads.unbind(1)
+            ]
+        return leads.detach(), finite(torch.stack(gradients, 1), self.notes)
 
     def _count(self, rows: Tensor, forwards: int, backwards: int = 0) -> None:
         self.forwards.index_add_(0, rows, torch.full_like(rows, forwards))
         self.backwards.index_add_(0, rows, torch.full_like(rows, backwards))
-
-    def _gradient(self, value: Tensor, pixels: Tensor, *, keep: bool = False) -> Tensor:
-        """The gradient of a sum of values, 0 where no graph leads to the pixels; `keep` the graph for more."""
-        if value.requires_grad:
-            (gradient,) = torch.autograd.grad(
-                value.sum(), pixels, retain_graph=keep, allow_unused=True
-            )
-            if gradient is not None:
-                return gradient
-        self.notes.append("the classifier has no gradient to its images: all of it counted as 0")
-        return torch.zeros_like(pixels)
-
-    def _finite(self, gradient: Tensor) -> Tensor:
-        """The gradient with zeros for what is NaN or infinite, which would carry an image out of the box."""
-        if gradient.isfinite().all():
-            return gradient
-        self.notes.append(
-            "some gradients were NaN or infinite and counted as 0: the attack was weaker there"
-        )
-        return gradient.nan_to_num(0.0, 0.0, 0.0)
 
     def offer(self, rows: Tensor, x: Tensor, logits: Tensor) -> Tensor:
         """Keeps `x` where it is misclassified.

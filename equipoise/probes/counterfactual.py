@@ -28,18 +28,14 @@ from torch import Tensor
 
 from equipoise.classifiers import Classifier
 from equipoise.counterfactuals import SPLITS, CounterfactualSet, Rows
-from equipoise.errors import EquipoiseError
 from equipoise.images import Batch, encode_png
+from equipoise.probes.pairs import CHUNK, alignment, check_classes, lead, made_of, open_set
 from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
-from equipoise.streams import content_ids
 
 __all__ = ["POINTS", "Counterfactual"]
 
 POINTS = 9
 """Of the path from an original to its counterfactual."""
-
-CHUNK = 256
-"""Images in a classifier call."""
 
 _NUMBERS = (
     "accuracy",
@@ -112,34 +108,17 @@ class Counterfactual(Probe):
     @cached_property
     def made(self) -> CounterfactualSet:
         """The set."""
-        made = CounterfactualSet(self.folder)
-        made.files("test")
-        if made.record["status"] != "complete":
-            raise EquipoiseError(
-                f"Cannot probe with the counterfactuals {self.folder!r}: they are unfinished. Repeat the command that "
-                "makes them."
-            )
-        return made
+        return open_set(self.folder)
 
     def measure(self, classifier: Classifier, batch: Batch, request: Request) -> Answers:
-        ids = list(batch.ids)
-        found = {split: self.made.rows(split, ids) for split in ("test", "same", "noise")}
-        if found["test"].images.shape[1:] != batch.images.shape[1:]:
-            raise EquipoiseError(
-                f"Cannot probe images of shape {tuple(batch.images.shape[1:])} with the counterfactuals "
-                f"{self.folder!r}, whose shape is {tuple(found['test'].images.shape[1:])}. Make them of these images."
-            )
-        self._check_originals(batch, found["same"])
+        notes: list[str] = []
         rows = [
-            _Image(
-                batch.images[i],
-                int(batch.labels[i]),
-                {split: _of(table, name) for split, table in found.items()},
-            )
-            for i, name in enumerate(ids)
+            _Image(batch.images[i], int(batch.labels[i]), made)
+            for i, made in enumerate(made_of(self.made, batch))
         ]
         answers = [
-            row.ask(classifier, pictured=p) for row, p in zip(rows, request.pictured, strict=True)
+            row.ask(classifier, notes, pictured=p)
+            for row, p in zip(rows, request.pictured, strict=True)
         ]
         columns = {}
         for name, kind in self.types.items():
@@ -148,23 +127,7 @@ class Counterfactual(Probe):
             columns[name] = (
                 values if kind.endswith("]") or kind == "BLOB" else values.astype(float)
             )
-        return Answers(columns)
-
-    def _check_originals(self, batch: Batch, same: Rows) -> None:
-        """Refuses counterfactuals of other images that happen to have the same names."""
-        pixels = dict(zip(batch.ids, content_ids(batch.images), strict=True))
-        labels = dict(zip(batch.ids, batch.labels.tolist(), strict=True))
-        for name, label, made_of in zip(
-            same.columns["source_id"],
-            same.columns["source_label"],
-            same.columns["source_digest"],
-            strict=True,
-        ):
-            if pixels[name] != made_of or labels[name] != label:
-                raise EquipoiseError(
-                    f"Cannot probe with the counterfactuals {self.folder!r}: their {name!r} is another image, or has "
-                    "another label, than that of the audit. Make them of the images that are audited."
-                )
+        return Answers(columns, notes=tuple(notes))
 
     def metrics(self, columns: Columns) -> list[Metric]:
         def known(name: str) -> NDArray:
@@ -192,15 +155,6 @@ class Counterfactual(Probe):
         ]
 
 
-def _of(table: Rows, name: str) -> Rows:
-    """The rows of one original."""
-    mine = table.columns["source_id"] == name
-    return Rows(
-        table.images[torch.from_numpy(np.asarray(mine, dtype=bool))],
-        {key: values[mine] for key, values in table.columns.items()},
-    )
-
-
 @dataclass(frozen=True)
 class _Image:
     """One original with everything that was made of it."""
@@ -209,7 +163,7 @@ class _Image:
     label: int
     made: dict[str, Rows]
 
-    def ask(self, classifier: Classifier, *, pictured: bool) -> dict[str, Any]:
+    def ask(self, classifier: Classifier, notes: list[str], *, pictured: bool) -> dict[str, Any]:
         """The columns of this image."""
         other, same, noise = (self.made[split] for split in ("test", "same", "noise"))
         answer: dict[str, Any] = dict.fromkeys(_NUMBERS, float("nan"))
@@ -245,11 +199,7 @@ class _Image:
                 len(logits) - 1 - len(other) - len(same) - len(noise),
             ]
         )
-        if int(target.max()) >= logits.shape[1]:
-            raise EquipoiseError(
-                f"The classifier {classifier.name!r} has {logits.shape[1]} classes, and a counterfactual is of class "
-                f"{int(target.max())}. Make counterfactuals of this classifier's classes."
-            )
+        check_classes(classifier, logits, target)
         y, before = self.label, here.argmax(1)
         read = there.argmax(1)
         right = (read == target).float()
@@ -258,7 +208,11 @@ class _Image:
         length = (changed - start).flatten(1).norm(dim=1).clamp(min=1e-12)
         noise_length = (noise.images.to(device) - start).flatten(1).norm(dim=1).clamp(min=1e-12)
         beside = torch.from_numpy(noise.columns["target"].astype(np.int64)).to(device)
-        response = (_margin(there, target, y) - _margin(here, target, y)) / length
+        step = changed[first] - start
+        cosines = alignment(
+            classifier, self.image, y, step=step, target=target[first], notes=notes
+        )
+        response = (lead(there, target, y) - lead(here, target, y)) / length
         answer |= {
             "accepted": int(accepted.sum()),
             "accuracy": right.mean().item(),
@@ -269,14 +223,12 @@ class _Image:
             "invariance": (read == y).float().mean().item(),
             "kept": (read == before).float().mean().item(),
             "response": response.mean().item(),
-            "alignment": self._alignment(classifier, changed[first] - start, target[first]),
+            "alignment": cosines.mean().item(),
             "same_accuracy": (own.argmax(1) == y).float().mean().item(),
             "same_kept": (own.argmax(1) == before).float().mean().item(),
             "noise_accuracy": (noisy.argmax(1) == y).float().mean().item(),
             "noise_kept": (noisy.argmax(1) == before).float().mean().item(),
-            "noise_response": (
-                (_margin(noisy, beside, y) - _margin(here, beside, y)) / noise_length
-            )
+            "noise_response": ((lead(noisy, beside, y) - lead(here, beside, y)) / noise_length)
             .mean()
             .item(),
             "proximity": length.mean().item(),
@@ -304,17 +256,6 @@ class _Image:
             answer["picture"], answer["strip"] = self._strip(other, same)
         return answer
 
-    def _alignment(self, classifier: Classifier, step: Tensor, target: Tensor) -> float:
-        """Mean cosine between the gradient of m_c at x0 and the way to the counterfactual."""
-        cosines = []
-        for part, to in zip(step.split(CHUNK), target.split(CHUNK), strict=True):
-            x = self.image[None].expand_as(part).clone().requires_grad_()
-            with torch.enable_grad():
-                total = _margin(classifier.logits(x), to, self.label).sum()
-                (gradient,) = torch.autograd.grad(total, x)
-            cosines.append(torch.cosine_similarity(gradient.flatten(1), part.flatten(1), dim=1))
-        return torch.cat(cosines).mean().item()
-
     def _strip(self, other: Rows, same: Rows) -> tuple[bytes, list[int]]:
         """The first counterfactual of each class side by side, by class, the original's own among them."""
         tiles = [
@@ -328,11 +269,6 @@ class _Image:
         tiles.sort(key=lambda tile: tile[0])
         strip = torch.cat([image for _, image in tiles], dim=2)
         return encode_png(strip), [label for label, _ in tiles]
-
-
-def _margin(logits: Tensor, target: Tensor, label: int) -> Tensor:
-    """m_c = z_c - z_y for each row's target, with shape (B,); one row of logits serves all targets."""
-    return logits.expand(len(target), -1).gather(1, target[:, None]).squeeze(1) - logits[:, label]
 
 
 @torch.no_grad()
