@@ -1,6 +1,7 @@
 """Writing files so that a kill, a crash or a full disk leaves the old file or the new one, never half of one."""
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -12,7 +13,7 @@ from typing import Any
 
 from equipoise.errors import EquipoiseError
 
-__all__ = ["read_json", "unbroken", "write_atomically", "write_json"]
+__all__ = ["checksum", "read_json", "unbroken", "write_atomically", "write_json"]
 
 
 @contextlib.contextmanager
@@ -87,3 +88,9 @@ def read_json(path: Path) -> Any:
         raise EquipoiseError(f"Cannot read {path}: {error.strerror or error}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise EquipoiseError(f"Cannot read {path}: it is not JSON ({error}).") from None
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

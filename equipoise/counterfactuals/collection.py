@@ -12,7 +12,6 @@ The three are splits of an image set: ``parquet:DIR`` opens them. Pixels are 8-b
 stored pixels from the original's, in units of images in [0, 1].
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,21 +23,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equipoise.errors import EquipoiseError
-from equipoise.files import read_json
+from equipoise.files import checksum, read_json
 from equipoise.images import Decoding
 from equipoise.store import arrays, connect, read_shards
 
-__all__ = ["FORMAT", "SPLITS", "CounterfactualSet", "Rows", "checksum"]
+__all__ = ["FORMAT", "SPLITS", "CounterfactualSet", "Rows"]
 
 FORMAT = 1
 SPLITS = ("test", "same", "noise")
 _EVERY = {"status", "identity", "data", "classes", "shape", "settings", "made_by", "shards"}
-
-
-def checksum(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from equipoise.classifiers import Classifier
-from equipoise.counterfactuals.collection import FORMAT, SPLITS, CounterfactualSet, checksum
+from equipoise.counterfactuals.collection import FORMAT, SPLITS, CounterfactualSet
 from equipoise.counterfactuals.drawing import TYPES, VISIBLE, Drawing
 from equipoise.counterfactuals.sampler import Sampler
 from equipoise.devices import choose_device
 from equipoise.errors import EquipoiseError
-from equipoise.files import write_atomically, write_json
-from equipoise.images import Images
+from equipoise.files import checksum, write_atomically, write_json
+from equipoise.images import Images, hugging_face_metadata
 from equipoise.progress import Progress
 from equipoise.store import write_shard
 from equipoise.streams import digest
@@ -117,7 +117,13 @@ def make_set(
             for split in SPLITS:
                 file = f"data/{split}-{n:05d}-of-{total:05d}.parquet"
                 facts = {"identity": record["identity"]}
-                write_shard(folder / file, TYPES, splits[split], facts, _metadata(images.classes))
+                write_shard(
+                    folder / file,
+                    TYPES,
+                    splits[split],
+                    facts,
+                    hugging_face_metadata(TYPES, images.classes),
+                )
                 shard[split] = {
                     "file": file,
                     "sha256": checksum(folder / file),
@@ -244,26 +250,6 @@ def _write(folder: Path, record: dict[str, Any], shards: dict[str, Any], total: 
     status = "complete" if len(shards) == total else "running"
     ordered = dict(sorted(shards.items(), key=lambda item: int(item[0])))
     write_json(folder / "set.json", record | {"status": status, "shards": ordered})
-
-
-def _metadata(classes: Sequence[str]) -> dict[str, str]:
-    """What equipoise and Hugging Face's readers look for in the files: class names and column types."""
-    kinds = {
-        "VARCHAR": "string",
-        "INTEGER": "int32",
-        "BIGINT": "int64",
-        "FLOAT": "float32",
-        "BOOLEAN": "bool",
-    }
-    features: dict[str, Any] = {
-        name: {"dtype": kinds[kind], "_type": "Value"}
-        for name, kind in TYPES.items()
-        if kind in kinds
-    }
-    label = {"names": list(classes), "_type": "ClassLabel"}
-    features |= {"image": {"_type": "Image"}, "label": label}
-    ordered = {name: features[name] for name in TYPES}
-    return {"huggingface": json.dumps({"info": {"features": ordered}})}
 
 
 def _card(images: Images, record: dict[str, Any]) -> str:

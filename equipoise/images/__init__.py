@@ -8,6 +8,7 @@ from equipoise.images.decode import BrokenImageError, Decoding
 from equipoise.images.digits import Digits
 from equipoise.images.encode import encode_png
 from equipoise.images.folder import Folder
+from equipoise.images.hugging_face import hugging_face_metadata
 from equipoise.images.parquet import Parquet
 from equipoise.images.source import Batch, Broken, Example, Images, Subset
 from equipoise.specs import parse_spec
@@ -26,6 +27,7 @@ __all__ = [
     "Parquet",
     "Arrays",
     "encode_png",
+    "hugging_face_metadata",
 ]
 
 _SOURCES = {"digits": Digits, "folder": Folder, "parquet": Parquet}

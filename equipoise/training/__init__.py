@@ -1,8 +1,10 @@
-"""How classifiers and denoisers are fitted: one objective a file, one loop for all classifiers."""
+"""How classifiers and denoisers are fitted: one objective a file, one loop for all classifiers. Also the feature sets
+that say what a classifier learned from."""
 
 from equipoise.training.adversarial import Adversarial
 from equipoise.training.denoising import DenoiserRecipe, fit_denoiser, suited_recipe
 from equipoise.training.engine import shuffled_rows
+from equipoise.training.feature_sets import match_features, relabel
 from equipoise.training.fitting import fit
 from equipoise.training.half_and_half import HalfAndHalf
 from equipoise.training.ladder import rung_name, train_ladder
@@ -29,4 +31,6 @@ __all__ = [
     "DenoiserRecipe",
     "suited_recipe",
     "shuffled_rows",
+    "match_features",
+    "relabel",
 ]
