@@ -28,6 +28,7 @@ from scipy.optimize import minimize, root_scalar
 from scipy.special import ndtr
 
 from equipoise.errors import EquipoiseError
+from equipoise.theory.radius import check_radius
 
 __all__ = ["CollapseWarning", "Dichotomy"]
 
@@ -86,7 +87,7 @@ class Dichotomy:
         Raises:
             EquipoiseError: for weights of another shape, or a negative radius.
         """
-        w, eps = np.asarray(w, float), _radius(eps)
+        w, eps = np.asarray(w, float), check_radius(eps)
         if w.shape != (self.d + 1,):
             raise EquipoiseError(
                 f"accuracy needs weights with shape ({self.d + 1},): the robust feature's first, then "
@@ -136,7 +137,7 @@ class Dichotomy:
         Raises:
             EquipoiseError: for a negative threshold, a negative radius or weak features without a signal.
         """
-        eps = 2 * self.eta if eps is None else _radius(eps)
+        eps = 2 * self.eta if eps is None else check_radius(eps)
         if not (threshold >= 0 and self.eta > 0):
             raise EquipoiseError(
                 f"frontier needs a threshold of at least 0 and eta above 0, not {threshold!r} and {self.eta!r}."
@@ -153,7 +154,7 @@ class Dichotomy:
 
     def best_robust_accuracy(self, eps: float) -> float:
         """The highest accuracy that any classifier at all has against `eps`."""
-        eps = _radius(eps)
+        eps = check_radius(eps)
         mu = (self.eta - eps) * math.sqrt(self.d)
         if mu <= 0:
             return self.p if eps < 1 else 0.5
@@ -168,7 +169,7 @@ class Dichotomy:
         Weak weights are equal. With a = w_1 / B and R = ln(p (1 - eps) / ((1 - p) (1 + eps))), the smaller root of
         2 eps a^2 - 2 mu a + R = 0 is best, unless the robust feature alone, or none of it, is better.
         """
-        eps = _radius(eps)
+        eps = check_radius(eps)
         mu = (self.eta - eps) * math.sqrt(self.d)
         candidates = [self.uniform(), self.robust_feature()]
         if eps < 1:
@@ -195,7 +196,7 @@ class Dichotomy:
         Warns:
             CollapseWarning: when the minimiser is 0, as from eps_train = 2 p - 1 on where weak weights do not pay.
         """
-        eps = _radius(eps_train)
+        eps = check_radius(eps_train)
         if lam is None:
             lam = self._unit_decay(eps)
         if not (math.isfinite(lam) and lam > 0):
@@ -270,12 +271,6 @@ class Dichotomy:
                 f"svm finds no weight decay that gives weights of unit norm at eps_train={eps:g}: give lam."
             )
         return math.exp(root_scalar(excess, bracket=(low, high), xtol=1e-14).root)
-
-
-def _radius(eps: float) -> float:
-    if not (math.isfinite(eps) and eps >= 0):
-        raise EquipoiseError(f"A radius is finite and at least 0, not {eps!r}.")
-    return float(eps)
 
 
 def _positive(mean: float, spread: float) -> float:
