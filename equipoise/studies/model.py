@@ -5,3 +5,64 @@ robustness go together, and that of mean 4 / sqrt(d), which theorem 2.2 is about
 fitted by logistic regression, standard and adversarial, which the paper says behaves like its support vector machine;
 their accuracies are exact, since the model knows those of any linear rule.
 """
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from equipoise.theory import Dichotomy, Rule, fitted_rules, known_rules, machines
+
+__all__ = ["ModelRules", "fit_rules"]
+
+MIXED = Dichotomy(p=0.95, eta=0.2, d=100)
+THEOREM = Dichotomy(p=0.95, eta=0.4, d=100)
+SAMPLES = (300, 3000, 10_000)
+
+
+@dataclass(frozen=True)
+class ModelRules:
+    """Rules in both settings.
+
+    Attributes:
+        mixed: all rules of the setting that the page shows, judged at twice its mean.
+        standard: of the theorem's setting, fitted without an adversary, judged at twice its mean.
+        robust: likewise, fitted against that adversary.
+        samples: to which these two were fitted.
+    """
+
+    mixed: Sequence[Rule]
+    standard: Rule
+    robust: Rule
+    samples: int
+    p: float = THEOREM.p
+
+    def room(self) -> float:
+        """What theorem 2.1 allows minus robust accuracy, the least over fitted rules and machines."""
+        fitted = [rule for rule in self.mixed if rule.kind != "known"]
+        return min(
+            MIXED.bound(1 - rule.standard) - rule.robust
+            for rule in (*fitted, self.standard, self.robust)
+        )
+
+    def exhibits(self) -> dict[str, list[dict[str, Any]]]:
+        """The setting that the page shows, and its rules."""
+        return {
+            "model": [asdict(MIXED)],
+            "rules": [
+                asdict(rule) | {"allowed": MIXED.bound(1 - rule.standard)} for rule in self.mixed
+            ],
+        }
+
+
+def fit_rules(seed: int = 0) -> ModelRules:
+    """Fits the rules to samples with this seed."""
+    eps = 2 * MIXED.eta
+    radii = [0.0, eps / 4, eps / 2, eps]
+    mixed = [
+        *known_rules(MIXED, eps),
+        *machines(MIXED, eps, radii),
+        *fitted_rules(MIXED, eps, SAMPLES, [0.0, eps], seed),
+    ]
+    far = 2 * THEOREM.eta
+    standard, robust = fitted_rules(THEOREM, far, SAMPLES[-1:], [0.0, far], seed)
+    return ModelRules(mixed, standard, robust, SAMPLES[-1])

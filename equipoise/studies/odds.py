@@ -25,7 +25,7 @@ from equipoise.images import Images, load_images
 from equipoise.norms import L2, Threat, parse_threat
 from equipoise.probes import Adversarial, FeatureUse, Gradients, LargeEps
 from equipoise.report import report
-from equipoise.studies.feature_sets import learn_from_features
+from equipoise.studies.learnt_features import learn_from_features
 from equipoise.studies.model import fit_rules
 from equipoise.studies.odds_claims import Evidence, weigh
 from equipoise.studies.sample_sizes import Arm, train_sizes
@@ -70,7 +70,8 @@ class OddsSettings:
         pair: names of the two classes of the linear experiment.
         linear_radii: Linf radii it is trained for, the first one 0.
         linear_radius: Linf radius it is attacked with.
-        feature_radius: L2 radius of the feature sets' changes and of the attack on what learnt from them.
+        feature_changes: L2 radius within which images are changed into other classes for the feature sets.
+        feature_radius: L2 radius of the attack on what was learnt from these sets.
         seed: of everything random beside the trainings.
         device: "auto", "cpu", "cuda" or "cuda:1".
     """
@@ -91,6 +92,7 @@ class OddsSettings:
     pair: tuple[str, str] = ("5", "7")
     linear_radii: tuple[str, ...] = ("0", "0.1", "0.2", "0.3")
     linear_radius: str = "0.2"
+    feature_changes: str = "0.5"
     feature_radius: str = "0.5"
     seed: int = 0
     device: str = "auto"
@@ -151,11 +153,11 @@ def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) ->
     trained, largest = train_sizes(
         train,
         test,
-        [*pgd, *linf, *half],
-        sizes,
-        seeds,
-        asked.recipe,
         out / "sizes",
+        arms=[*pgd, *linf, *half],
+        sizes=sizes,
+        seeds=seeds,
+        recipe=asked.recipe,
         steps=asked.steps,
         attack_steps=asked.attack_steps,
         device=asked.device,
@@ -188,7 +190,8 @@ def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) ->
         test,
         standard=largest["l2-0"],
         robust=largest[pgd[-1].name],
-        threat=L2(parse_threat(f"l2:{asked.feature_radius}").radius),
+        changes=parse_threat(f"l2:{asked.feature_changes}"),
+        threat=parse_threat(f"l2:{asked.feature_radius}"),
         recipe=replace(full, seed=asked.seed),
         out=out / "features",
         seed=asked.seed,

@@ -32,7 +32,7 @@ from equipoise.audit import Claim, Estimate, Run, judge
 from equipoise.audit.association import difference
 from equipoise.audit.statistics import across_trainings, estimate
 from equipoise.probes import Metric
-from equipoise.studies.feature_sets import FeatureSets
+from equipoise.studies.learnt_features import LearntFeatures
 from equipoise.studies.model import ModelRules
 from equipoise.studies.sample_sizes import Arm, SampleSizes
 from equipoise.studies.two_classes import TwoClasses
@@ -69,7 +69,7 @@ class Evidence:
     use: str
     sizes: SampleSizes
     linear: TwoClasses
-    features: FeatureSets
+    features: LearntFeatures
     model: ModelRules
 
     def column(self, probe: str, classifier: str, name: str) -> NDArray:
@@ -91,8 +91,8 @@ def weigh(evidence: Evidence) -> list[Claim]:
 
 
 def _theory(model: ModelRules) -> list[Claim]:
-    standard, robust = model.fitted(adversarial=False), model.fitted(adversarial=True)
-    p, sampled = model.theorem.p, f"fitted to {model.samples:,} samples"
+    standard, robust = model.standard, model.robust
+    sampled = f"fitted to {model.samples:,} samples"
     return [
         judge(
             "T1",
@@ -122,9 +122,9 @@ def _theory(model: ModelRules) -> list[Claim]:
             "Adversarial training finds the robust feature, whose robust accuracy is p.",
             f"robust accuracy of the rule {sampled}, exact",
             _exact(robust.robust),
-            bound=p - 1e-9,
+            bound=model.p - 1e-9,
             classifier=robust.name,
-            control=f"Its standard accuracy is {robust.standard:.4f}; p is {p:g}.",
+            control=f"Its standard accuracy is {robust.standard:.4f}; p is {model.p:g}.",
         ),
     ]
 
@@ -358,7 +358,7 @@ def _use(evidence: Evidence) -> list[Claim]:
     ]
 
 
-def _features(features: FeatureSets) -> list[Claim]:
+def _features(features: LearntFeatures) -> list[Claim]:
     chance = 1 / features.classes
     return [
         judge(

@@ -131,12 +131,12 @@ class SampleSizes:
 def train_sizes(
     train: Images,
     test: Images,
+    out: Path,
+    *,
     arms: Sequence[Arm],
     sizes: Sequence[int],
     seeds: Sequence[int],
     recipe: Recipe,
-    out: Path,
-    *,
     steps: int,
     attack_steps: int,
     device: str,
@@ -146,11 +146,11 @@ def train_sizes(
     Arguments:
         train: images to train on.
         test: images to judge on.
+        out: folder.
         arms: without standard training, which is always trained too.
         sizes: numbers of training images; those above len(train) are refused by the caller.
         seeds: of the shuffles and of the trainings.
         recipe: shared by all; its epochs, limit, seed and judgements are set here.
-        out: folder.
         steps: of the optimiser in every training, about.
         attack_steps: of projected gradient descent in each of them.
         device: "auto", "cpu", "cuda" or "cuda:1".

@@ -44,11 +44,12 @@ def fit(
     folder: Path,
     *,
     accelerator: str = "auto",
+    shown: bool = True,
 ) -> Classifier:
     """Trains a classifier into `folder`, or finishes a training that was interrupted, or loads a finished one.
 
     `folder` gets ``classifier.json``, ``weights.safetensors``, ``metrics.jsonl`` (a line per epoch) and, while training
-    goes on, ``checkpoint.safetensors``.
+    goes on, ``checkpoint.safetensors``. Progress is `shown`, unless the caller shows its own.
 
     Raises:
         EquipoiseError: when `folder` holds a classifier trained otherwise, or the loss stops being finite.
@@ -56,7 +57,7 @@ def fit(
     run = _Fit(images, objective, recipe, folder)
     if not run.finished():
         fabric = engine.launch(accelerator)
-        run.train(fabric)
+        run.train(fabric, shown=shown)
         fabric.barrier()
     return load_classifier(f"local:{folder}")
 
@@ -85,12 +86,12 @@ class _Fit:
         """Whether the folder holds this very training's result."""
         return engine.is_finished(self.folder / "classifier.json", self.identity, "classifier")
 
-    def train(self, fabric: "Fabric") -> None:
+    def train(self, fabric: "Fabric", *, shown: bool = True) -> None:
         """Trains from the checkpoint, or from scratch, to the end, and writes the classifier."""
         self._begin(fabric)
         recipe, saved_at, note = self.recipe, time.monotonic(), ""
         every = math.ceil(recipe.epochs / recipe.judgements)
-        shown = fabric.is_global_zero
+        shown = shown and fabric.is_global_zero
         with Progress(
             f"Training {self.folder.name}", total=recipe.epochs, done=self.epoch, shown=shown
         ) as progress:

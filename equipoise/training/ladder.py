@@ -47,6 +47,7 @@ def train_ladder(
     objective: str = "pgd",
     steps: int = 7,
     accelerator: str = "auto",
+    shown: bool = True,
 ) -> list[Classifier]:
     """Trains one classifier per threat into ``out/NAME``, the name as `rung_name` has it; finished rungs are loaded, an
     interrupted one goes on.
@@ -63,6 +64,7 @@ def train_ladder(
             radius 0 alone.
         steps: of projected gradient ascent in each step of adversarial training; "random-noise" takes none.
         accelerator: "auto", "cpu" or "cuda".
+        shown: whether to show progress; who trains many ladders shows its own.
 
     Raises:
         EquipoiseError: for an unknown objective, for standard training within a radius above 0, or when a rung's folder
@@ -84,6 +86,13 @@ def train_ladder(
         build = _OBJECTIVES[objective if threat.radius else "standard"]
         name = rung_name(threat, objective)
         rungs.append(
-            fit(images, build(threat, steps), recipe, folder / name, accelerator=accelerator)
+            fit(
+                images,
+                build(threat, steps),
+                recipe,
+                folder / name,
+                accelerator=accelerator,
+                shown=shown,
+            )
         )
     return rungs
