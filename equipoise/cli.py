@@ -55,7 +55,9 @@ def audit(
     data
         Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32.
     probe
-        A question to ask, several times if you like: standard, adversarial:linf:8/255, adversarial:l2:0.5?steps=100.
+        A question to ask, several times if you like: standard, adversarial:linf:8/255, adversarial:l2:0.5?steps=100,
+        transfer:l2:0.5, counterfactual:DIR, gradients or gradients:DIR, large_eps:l2:4?judge=local:DIR,
+        feature_use:digits.
         When left out: standard and adversarial:l2:0.5.
     out
         The run's folder; the page is written beside its shards as report.html. [default: runs/audit]
