@@ -56,7 +56,9 @@ def audit(
         Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also with
         ?classes=restricted-imagenet or restricted-imagenet-11-dogs.
     probe
-        A question to ask, several times if you like: standard, adversarial:linf:8/255, adversarial:l2:0.5?steps=100.
+        A question to ask, several times if you like: standard, adversarial:linf:8/255, adversarial:l2:0.5?steps=100,
+        transfer:l2:0.5, counterfactual:DIR, gradients or gradients:DIR, large_eps:l2:4?judge=local:DIR,
+        feature_use:digits.
         When left out: standard and adversarial:l2:0.5.
     out
         The run's folder; the page is written beside its shards as report.html. [default: runs/audit]

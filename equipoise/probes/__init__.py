@@ -1,5 +1,6 @@
 """Probes: one question a file, each with its metrics."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args
 
@@ -8,6 +9,9 @@ from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.norms import Threat, parse_threat
 from equipoise.probes.adversarial import Adversarial
 from equipoise.probes.counterfactual import Counterfactual
+from equipoise.probes.feature_use import FeatureUse
+from equipoise.probes.gradients import Gradients
+from equipoise.probes.large_eps import LargeEps
 from equipoise.probes.probe import Answers, Metric, Probe, Request
 from equipoise.probes.standard import Standard
 from equipoise.probes.transfer import Transfer
@@ -18,6 +22,9 @@ __all__ = [
     "Adversarial",
     "Transfer",
     "Counterfactual",
+    "Gradients",
+    "LargeEps",
+    "FeatureUse",
     "load_probe",
     "Probe",
     "Request",
@@ -28,57 +35,103 @@ __all__ = [
 
 def load_probe(spec: str) -> Probe:
     """The probe that `spec` names: ``standard``, ``adversarial:l2:0.5``, ``adversarial:linf:8/255?steps=100``,
-    ``adversarial:linf:8/255?budget=standard``, ``transfer:l2:0.5``, ``counterfactual:DIR``.
+    ``adversarial:linf:8/255?budget=standard``, ``transfer:l2:0.5``, ``counterfactual:DIR``, ``gradients``,
+    ``gradients:DIR``, ``large_eps:l2:4?steps=100&judge=local:DIR``, ``feature_use:digits``.
+
+    A judge with a &, % or + in its spec is written with %26, %25 or %2B. What follows ``feature_use:`` is a spec of
+    images, with its own options.
 
     Raises:
         EquipoiseError: for an unknown probe, threat or option.
     """
     parsed = parse_spec(spec)
-    if parsed.kind == Standard.name:
-        if parsed.target:
-            raise EquipoiseError(
-                f"The probe 'standard' takes no target, but {spec!r} gives it {parsed.target!r}."
-            )
-        parsed.only()
-        return Standard()
-    if parsed.kind == Adversarial.name:
-        options = parsed.only("steps", "budget")
-        threat = _threat(spec, parsed)
-        probe = Adversarial(threat)
-        if "steps" in options:
-            steps = parse_whole_number(options["steps"], f"the option steps of {spec!r}")
-            probe = replace(probe, steps=steps)
-        if "budget" in options:
-            budgets = {budget: budget for budget in get_args(Budget)}
-            if options["budget"] not in budgets:
-                raise EquipoiseError(
-                    f"The option budget of {spec!r} is none. {did_you_mean(options['budget'], budgets)}"
-                )
-            probe = replace(probe, budget=budgets[options["budget"]])
-        return probe
-    if parsed.kind == Transfer.name:
-        parsed.only()
-        return Transfer(_threat(spec, parsed))
-    if parsed.kind == Counterfactual.name:
-        parsed.only()
-        if not parsed.target:
-            raise EquipoiseError(
-                f"The probe {spec!r} needs a set: write counterfactual:DIR with the folder that equipoise "
-                "counterfactuals wrote."
-            )
-        return Counterfactual(parsed.target)
-    raise EquipoiseError(
-        f"Unknown probe {parsed.kind!r} in {spec!r}. "
-        + did_you_mean(
-            parsed.kind, [p.name for p in (Standard, Adversarial, Transfer, Counterfactual)]
-        )
-    )
-
-
-def _threat(spec: str, parsed: Spec) -> Threat:
-    """The threat that the spec of a probe ends with."""
-    if not parsed.target:
+    reader = _READERS.get(parsed.kind)
+    if reader is None:
         raise EquipoiseError(
-            f"The probe {spec!r} needs a threat: write {parsed.kind}:linf:8/255 or {parsed.kind}:l2:0.5."
+            f"Unknown probe {parsed.kind!r} in {spec!r}. {did_you_mean(parsed.kind, _READERS)}"
         )
-    return parse_threat(parsed.target)
+    return reader(parsed)
+
+
+def _standard(spec: Spec) -> Standard:
+    if spec.target:
+        raise EquipoiseError(
+            f"The probe 'standard' takes no target, but {spec.text!r} gives it {spec.target!r}."
+        )
+    spec.only()
+    return Standard()
+
+
+def _adversarial(spec: Spec) -> Adversarial:
+    options = spec.only("steps", "budget")
+    probe = Adversarial(_threat(spec))
+    if "budget" in options:
+        budgets = {budget: budget for budget in get_args(Budget)}
+        if options["budget"] not in budgets:
+            raise EquipoiseError(
+                f"The option budget of {spec.text!r} is none. {did_you_mean(options['budget'], budgets)}"
+            )
+        probe = replace(probe, budget=budgets[options["budget"]])
+    return replace(probe, steps=_steps(spec, probe.steps))
+
+
+def _transfer(spec: Spec) -> Transfer:
+    spec.only()
+    return Transfer(_threat(spec))
+
+
+def _counterfactual(spec: Spec) -> Counterfactual:
+    spec.only()
+    if not spec.target:
+        raise EquipoiseError(
+            f"The probe {spec.text!r} needs a set: write counterfactual:DIR with the folder that equipoise "
+            "counterfactuals wrote."
+        )
+    return Counterfactual(spec.target)
+
+
+def _gradients(spec: Spec) -> Gradients:
+    spec.only()
+    return Gradients(spec.target)
+
+
+def _large_eps(spec: Spec) -> LargeEps:
+    options = spec.only("steps", "judge")
+    probe = LargeEps(_threat(spec), judge=options.get("judge", ""))
+    return replace(probe, steps=_steps(spec, probe.steps))
+
+
+def _feature_use(spec: Spec) -> FeatureUse:
+    if not spec.target:
+        raise EquipoiseError(
+            f"The probe {spec.text!r} needs images to learn from what goes with the label: write feature_use:digits or "
+            "feature_use:folder:PATH."
+        )
+    return FeatureUse(spec.text.removeprefix(f"{spec.kind}:"))
+
+
+def _steps(spec: Spec, default: int) -> int:
+    """The option steps of a probe."""
+    if "steps" not in spec.options:
+        return default
+    return parse_whole_number(spec.options["steps"], f"the option steps of {spec.text!r}")
+
+
+def _threat(spec: Spec) -> Threat:
+    """The threat that the spec of a probe ends with."""
+    if not spec.target:
+        raise EquipoiseError(
+            f"The probe {spec.text!r} needs a threat: write {spec.kind}:linf:8/255 or {spec.kind}:l2:0.5."
+        )
+    return parse_threat(spec.target)
+
+
+_READERS: dict[str, Callable[[Spec], Probe]] = {
+    Standard.name: _standard,
+    Adversarial.name: _adversarial,
+    Transfer.name: _transfer,
+    Counterfactual.name: _counterfactual,
+    Gradients.name: _gradients,
+    LargeEps.name: _large_eps,
+    FeatureUse.name: _feature_use,
+}
