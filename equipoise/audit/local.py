@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from equipoise.audit.plan import Plan, Shard
+from equipoise.devices import enough_threads
 from equipoise.images import Batch, encode_png
 from equipoise.probes import Request
 from equipoise.store import write_shard
@@ -94,7 +95,8 @@ def measure_range(
                     examined=[row in plan.examined for row in b.indices],
                     others=others if probe.compares else {},
                 )
-                answers = probe.measure(classifier, here, request)
+                with enough_threads(classifier, here.images):
+                    answers = probe.measure(classifier, here, request)
                 columns.append(_common(shard, b) | answers.columns)
                 notes += answers.notes
             types = _COMMON_TYPES | dict(probe.types)

@@ -6,6 +6,7 @@ from equipoise.classifiers import foreign
 from equipoise.classifiers.classifier import Classifier, check_range, precision, wrap
 from equipoise.classifiers.folder import NETS, build_net, load_folder, save_classifier
 from equipoise.classifiers.mlp import MLP
+from equipoise.classifiers.nearest import NearestImages
 from equipoise.classifiers.penultimate import Penultimate
 from equipoise.classifiers.preflight import Check, preflight
 from equipoise.classifiers.residual import ResidualNet
@@ -21,6 +22,7 @@ __all__ = [
     "build_net",
     "NETS",
     "MLP",
+    "NearestImages",
     "ResidualNet",
     "Penultimate",
     "Check",

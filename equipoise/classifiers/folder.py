@@ -10,6 +10,7 @@ from typing import Any
 
 from equipoise.classifiers.classifier import Classifier, wrap
 from equipoise.classifiers.mlp import MLP
+from equipoise.classifiers.nearest import NearestImages
 from equipoise.classifiers.residual import ResidualNet
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import write_json
@@ -18,10 +19,15 @@ from equipoise.weights import load_weights, read_description, save_weights
 __all__ = ["NETS", "build_net", "load_folder", "save_classifier"]
 
 FORMAT = 1
-NETS: dict[str, type[MLP] | type[ResidualNet]] = {"mlp": MLP, "residual": ResidualNet}
+Net = MLP | ResidualNet | NearestImages
+NETS: dict[str, type[MLP] | type[ResidualNet] | type[NearestImages]] = {
+    "mlp": MLP,
+    "residual": ResidualNet,
+    "nearest": NearestImages,
+}
 
 
-def build_net(kind: str, settings: Mapping[str, Any]) -> MLP | ResidualNet:
+def build_net(kind: str, settings: Mapping[str, Any]) -> Net:
     """The small network called `kind`, freshly initialised from torch's global generator.
 
     Raises:
@@ -45,7 +51,7 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
     """
     net = classifier.net
     kind = next((k for k, made in NETS.items() if type(net) is made), None)
-    if kind is None or not isinstance(net, MLP | ResidualNet):
+    if kind is None or not isinstance(net, Net):
         raise EquipoiseError(
             f"Cannot save the classifier {classifier.name!r}: its network is a {type(net).__name__}, and "
             f"only {', '.join(sorted(NETS))} can be rebuilt from a file."

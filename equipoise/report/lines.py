@@ -23,6 +23,7 @@ __all__ = ["by_classifier", "by_series"]
 MARK = "●"
 
 
+@debug_mode(False)
 def by_classifier(
     rows: list[dict[str, Any]],
     title: str,
@@ -44,9 +45,12 @@ def by_classifier(
         y: title of the vertical one.
         kinds: of lines, at most four.
     """
-    return _draw(rows, title, words, x, y, [0.0, 1.0], colour(names), "classifier", kinds, ())
+    layers = _layers(rows, x, y, [0.0, 1.0], colour(names), kinds=kinds)
+    key = tuple(("var(--ink)", STROKES[k], name) for k, name in enumerate(kinds))
+    return Figure(title, words, finish(layers, {"rows": rows}, height=320), key)
 
 
+@debug_mode(False)
 def by_series(
     rows: list[dict[str, Any]],
     title: str,
@@ -71,27 +75,26 @@ def by_series(
     colours = [f"var(--s{k})" for k in range(len(names))]
     hue = alt.Color("series:N", scale=alt.Scale(domain=list(names), range=colours), legend=None)
     key = tuple((c, MARK, name) for c, name in zip(colours, names, strict=True))
-    return _draw(rows, title, words, x, y, domain, hue, "series", (), key)
+    layers = _layers(rows, x, y, domain, hue)
+    return Figure(title, words, finish(layers, {"rows": rows}, height=320), key)
 
 
-@debug_mode(False)
-def _draw(
+def _layers(
     rows: list[dict[str, Any]],
-    title: str,
-    words: str,
     x: alt.X,
     y: str,
     domain: list[float],
     hue: alt.Color,
-    who: str,
-    kinds: Sequence[str],
-    key: tuple[tuple[str, str, str], ...],
-) -> Figure:
+    *,
+    kinds: Sequence[str] = (),
+) -> list[alt.Chart]:
+    """Lines and points, and bands below them where rows have them."""
     base = chart("rows").encode(x=x, color=hue)
     share = alt.Y("share:Q", title=y, scale=scale(domain), axis=percents())
+    who = "classifier" if "classifier" in rows[0] else "series"
     tips = [
-        alt.Tooltip(f"{who}:N", title=who.capitalize()),
-        *([alt.Tooltip("kind:N", title="Line")] if kinds else []),
+        alt.Tooltip(f"{who}:N", title="Line"),
+        *([alt.Tooltip("kind:N", title="Confidence")] if kinds else []),
         alt.Tooltip("at:N", title="At"),
         alt.Tooltip("text:N", title="Value"),
     ]
@@ -102,9 +105,7 @@ def _draw(
         dashes = alt.Scale(domain=list(kinds), range=DASHES[: len(kinds)])
         line = line.encode(strokeDash=alt.StrokeDash("kind:N", scale=dashes, legend=None))
         points = points.encode(detail=alt.Detail("kind:N"))
-        key = tuple(("var(--ink)", STROKES[k], name) for k, name in enumerate(kinds))
-    layers = [line, points]
-    if any(row.get("low") is not None for row in rows):
-        band = base.mark_area(opacity=0.13).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
-        layers.insert(0, band)
-    return Figure(title, words, finish(layers, {"rows": rows}, height=320), key)
+    if all(row.get("low") is None for row in rows):
+        return [line, points]
+    band = base.mark_area(opacity=0.13).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
+    return [band, line, points]

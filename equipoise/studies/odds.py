@@ -1,8 +1,8 @@
 """The study of arXiv 1805.12152: is robustness at odds with accuracy?
 
     theory          the paper's model in closed form, and rules fitted to samples of it
-    sizes           standard accuracy against the number of training images, for radii of L2 and Linf training, also where
-                    half of each batch is natural (`sample_sizes`)
+    sizes           standard accuracy against the number of training images, for radii of L2 and Linf training, also
+                    where half of each batch is natural (`sample_sizes`)
     two classes     a linear classifier of two classes, attacked exactly (`two_classes`)
     ladder          the classifiers of the largest size: trade-off, input gradients, adversarial examples far beyond the
                     radius of training read by independent judges, and the inputs they use
@@ -22,7 +22,7 @@ from equipoise.counterfactuals import Sampler, make_set, parse_neighbourhood
 from equipoise.diffusion import load_denoiser
 from equipoise.errors import EquipoiseError
 from equipoise.images import Images, load_images
-from equipoise.norms import L2, Threat, parse_threat
+from equipoise.norms import Threat, parse_threat
 from equipoise.probes import Adversarial, FeatureUse, Gradients, LargeEps
 from equipoise.report import report
 from equipoise.studies.learnt_features import learn_from_features
@@ -37,10 +37,14 @@ from equipoise.training import (
     Standard,
     fit,
     fit_denoiser,
+    remember,
     suited_recipe,
 )
 
 __all__ = ["OddsSettings", "odds"]
+
+DIGITS = Recipe(net="mlp", rate=4e-3)
+"""The recipe of the embedded digits' classifiers."""
 
 JUDGE_SEED = 101
 """Of the judges, who learn from the same images as the classifiers they judge."""
@@ -82,7 +86,7 @@ class OddsSettings:
     half_radii: tuple[str, ...] = ("1", "1.5")
     sizes: tuple[int, ...] = (50, 100, 200, 500, 0)
     seeds: int = 3
-    recipe: Recipe = Recipe(net="mlp", rate=4e-3)
+    recipe: Recipe = DIGITS
     steps: int = 300
     attack_steps: int = 7
     far: str = "4"
@@ -231,12 +235,14 @@ def _epochs(asked: OddsSettings, images: int) -> int:
 def _judges(
     train: Images, threat: Threat, asked: OddsSettings, recipe: Recipe, out: Path
 ) -> dict[str, Path]:
-    """Folders of a standard and of a robust classifier from another seed, which judge and do nothing else."""
+    """Folders of classifiers that judge and do nothing else: a standard and a robust one from another seed, and one
+    that is no network."""
     objectives: dict[str, Objective] = {
         "standard": Standard(),
         "robust": PGD(threat=threat, steps=asked.attack_steps),
     }
-    folders = {}
+    folders = {"nearest": out / "nearest-image"}
+    remember(train, folders["nearest"], seed=asked.seed)
     for name, objective in objectives.items():
         folders[name] = out / f"{name}-judge"
         other = replace(recipe, seed=JUDGE_SEED + asked.seed)

@@ -145,9 +145,8 @@ def _linear(linear: TwoClasses) -> list[Claim]:
     return [
         judge(
             "L1",
-            "Standard training puts more of its weight on inputs that tell little about the label than robust training.",
-            "share of the weight on inputs below the median correlation: standard minus robust, over resampled training "
-            "images",
+            "Standard training puts more of its weight than robust training on inputs that tell little of the label.",
+            "share of the weight on inputs below the median correlation: standard minus robust",
             linear.moved(),
         ),
         judge(
@@ -382,7 +381,7 @@ def _features(features: LearntFeatures) -> list[Claim]:
         *(
             judge(
                 "D2",
-                "What is learnt from images whose labels are those of their non-robust features alone reads real images.",
+                "What is learnt from non-robust features that contradict the image reads real images.",
                 "standard accuracy, against chance",
                 _alone(features.right(kind)),
                 bound=chance,

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from equipoise.attacks import PGD
 from equipoise.classifiers import Classifier, build_net, load_classifier, save_classifier, wrap
+from equipoise.devices import enough_threads
 from equipoise.errors import EquipoiseError
 from equipoise.images import Images
 from equipoise.norms import L2, Threat
@@ -89,6 +90,17 @@ class _Fit:
     def train(self, fabric: "Fabric", *, shown: bool = True) -> None:
         """Trains from the checkpoint, or from scratch, to the end, and writes the classifier."""
         self._begin(fabric)
+        rows = torch.arange(min(self.recipe.batch, len(self.train_rows)))
+        # The average, so that looking at it leaves the network that is trained as it is.
+        with enough_threads(self.average, self.train_images.images(rows, fabric.device)):
+            self._run_epochs(fabric, shown=shown)
+        if fabric.is_global_zero:
+            engine.write_log(self.folder, self.log)
+            self._save_classifier()
+            self.checkpoint.unlink(missing_ok=True)
+
+    def _run_epochs(self, fabric: "Fabric", *, shown: bool) -> None:
+        """All epochs that are left."""
         recipe, saved_at, note = self.recipe, time.monotonic(), ""
         every = math.ceil(recipe.epochs / recipe.judgements)
         shown = shown and fabric.is_global_zero
@@ -112,10 +124,6 @@ class _Fit:
                     self._save_checkpoint()
                     saved_at = time.monotonic()
                 progress.advance(note)
-        if fabric.is_global_zero:
-            engine.write_log(self.folder, self.log)
-            self._save_classifier()
-            self.checkpoint.unlink(missing_ok=True)
 
     def _begin(self, fabric: "Fabric") -> None:
         """Builds the state of a training: as its checkpoint has it, if there is one."""
