@@ -14,9 +14,9 @@ Notation. x are the images, y their labels of K classes, g(x) the input of a cla
 Both searches take steps along the gradient divided by its norm. Give images of a training split: whoever is trained on
 the set is to be judged on images that it has not met.
 
-What the published text leaves open is our choice: t is never y, so that without small features nothing but "not y" can
-be learned of it; steps of the first kind shrink linearly to 0 and are counted in distances ||x - x0||_2, those of the
-second are 2.5 / steps of the radius; a search of the second kind begins at x; pixels are 8-bit, in the set as before.
+Choices of ours: t is never y, so that without small features nothing but "not y" can be learned of it; steps of the
+first kind shrink linearly to 0 and are counted in distances ||x - x0||_2, those of the second are 2.5 / steps of the
+radius; a search of the second kind begins at x; pixels are 8-bit, in the set as before.
 
 References:
     Adversarial examples are not bugs, they are features (Ilyas et al., 2019), https://arxiv.org/abs/1905.02175
