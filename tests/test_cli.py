@@ -109,6 +109,18 @@ def test_train_writes_a_ladder_and_reads_a_configuration(tmp_path, capsys):
         ]
     )
     assert sorted(p.name for p in (tmp_path / "ladder").iterdir()) == ["linf-0", "linf-8_255"]
+    ladder = [
+        "train",
+        "--config",
+        str(config),
+        "--out",
+        str(tmp_path / "ladder"),
+        "--device",
+        "cpu",
+    ]
+    main([*ladder, "--objective", "trades", "--steps", "1"])
+    rung = eq.load_classifier(f"local:{tmp_path / 'ladder' / 'trades-linf-8_255'}")
+    assert rung.facts["objective"]["name"] == "trades"
     assert (
         eq.load_classifier(f"local:{tmp_path / 'ladder' / 'linf-8_255'}").facts["radius"]
         == 8 / 255
@@ -136,6 +148,8 @@ def test_train_writes_a_ladder_and_reads_a_configuration(tmp_path, capsys):
         (["audit", "{rung}", "--data", "digits", "--device", "tpu9"], "Try --device cpu"),
         (["train", "--radii", "half", "--out", "nowhere"], "write a number"),
         (["train", "--data", "folder:/no/photos", "--out", "nowhere"], "/no/photos"),
+        (["train", "--objective", "pdg", "--out", "nowhere"], 'Did you mean "pgd"'),
+        (["train", "--objective", "standard", "--out", "nowhere"], "--radii 0"),
         (["report", "/no/run"], "no run.json"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -231,8 +231,12 @@ def test_a_killed_training_ends_with_the_same_weights(train_digits, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_like_one(tmp_path):
-    """torchrun with two processes; the last batch of 85 = 3 x 28 + 1 images leaves one process without any."""
+@pytest.mark.parametrize("objective", ["pgd", "trades", "half-and-half", "random-noise"])
+def test_two_processes_train_like_one(tmp_path, objective, digits):
+    """torchrun with two processes; the last batch of 85 = 3 x 28 + 1 images leaves one process without any.
+
+    Answers are compared rather than weights: those of pixels that are nearly always black hang on rounding in TRADES.
+    """
     settings = [
         "train",
         "--data",
@@ -246,6 +250,7 @@ def test_two_processes_train_like_one(tmp_path):
         "--device",
         "cpu",
     ]
+    settings += ["--objective", objective]
     settings += [
         "--radii",
         "0",
@@ -263,8 +268,8 @@ def test_two_processes_train_like_one(tmp_path):
     for name, launcher in (("one", ["-m"]), ("two", torchrun)):
         command = [sys.executable, *launcher, "equipoise", *settings, str(tmp_path / name)]
         subprocess.run(command, check=True, capture_output=True)
-    for rung in ("l2-0", "l2-0.5"):
+    for rung in ("l2-0", rung_name(eq.L2(0.5), objective)):
         one, two = (
-            weights(eq.load_classifier(f"local:{tmp_path / n / rung}")) for n in ("one", "two")
+            eq.load_classifier(f"local:{tmp_path / n / rung}")(digits[0]) for n in ("one", "two")
         )
-        assert max((one[k] - two[k]).abs().max().item() for k in one) < 1e-5
+        assert (one - two).abs().max() < 1e-4
