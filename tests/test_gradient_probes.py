@@ -378,7 +378,7 @@ def test_the_judges_columns_are_its_answers():
     wanted = (found["judged"] == found["prediction"])[moved]
     assert found["agrees"][moved].tolist() == wanted.tolist()
     rates = {metric.name: metric.values.mean() for metric in probe.metrics(found)}
-    assert rates["large-radius examples read as their class by the judge"] == wanted.mean()
+    assert rates["examples at l2:2 read as their class by test_gradient_probes:judge"] == wanted.mean()
 
 
 def test_a_classifier_judges_itself_to_agree():
@@ -644,8 +644,8 @@ def test_an_audit_has_every_column_and_metric(audited, trained, tmp_path):
     assert {
         "gradient sparsity",
         "gradient inside the mask",
-        "large-radius examples read as their class by the judge",
-        "large-radius noise read as their class by the judge",
+        "examples at l2:3 read as their class by judge & jury",
+        "noise at l2:3 read as their class by judge & jury",
         "rank correlation of gradient and label correlation",
     } <= set(summary)
     assert summary["gradient inside the mask"].value == pytest.approx(gradients["inside"].mean())

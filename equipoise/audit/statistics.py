@@ -11,9 +11,9 @@ Images are taken as an independent sample. The 95 % interval of a statistic is t
 A curve F(r) = share of images with radius > r gets the band of Dvoretzky, Kiefer and Wolfowitz, which holds at every
 radius at once: F(r) +- sqrt(log(2 / 0.05) / (2 n)).
 
-A mean over S trainings and N images, each training judged on all images, varies with both draws. Its variance is taken
-as s^2_trainings / S + s^2_images / N, of the means over the other index, which counts what the two share twice; the
-interval is Student's, with the degrees of freedom of Welch and Satterthwaite.
+A mean over S trainings and N images, each training judged on all images, varies with both draws. Student's half-width
+of the S means over images and that of the N means over trainings are added like the sides of a right angle. What the
+two draws share counts twice, so that the interval is wide rather than narrow.
 
 References:
     An introduction to the bootstrap (Efron and Tibshirani, 1993), chapter 13
@@ -130,12 +130,14 @@ def across_trainings(values: NDArray) -> Estimate:
     mean = float(values.mean()) if values.size else math.nan
     if min(trainings, images) < 2:
         return Estimate(mean, math.nan, math.nan, images, "none")
-    parts = [values.mean(1).var(ddof=1) / trainings, values.mean(0).var(ddof=1) / images]
-    variance = sum(parts)
-    if variance == 0:
+    half = math.hypot(
+        *(
+            float(t.ppf((1 + LEVEL) / 2, len(means) - 1) * means.std(ddof=1) / len(means) ** 0.5)
+            for means in (values.mean(1), values.mean(0))
+        )
+    )
+    if half == 0:
         return Estimate(mean, math.nan, math.nan, images, "none")
-    degrees = variance**2 / (parts[0] ** 2 / (trainings - 1) + parts[1] ** 2 / (images - 1))
-    half = float(t.ppf((1 + LEVEL) / 2, degrees) * math.sqrt(variance))
     return Estimate(mean, mean - half, mean + half, images, "Student over trainings and images")
 
 

@@ -1,7 +1,8 @@
 """The nearest known image as a classifier: nothing is learnt, so it shares no weights and no gradients with networks.
 
 z_k = -min over known images x_i of class k of ||x - x_i||_2^2 / (2 s^2), s^2 being the mean squared distance of a known
-image to the nearest other one of its class (1 where there is none), so that the softmax is that of Gaussian kernels around the nearest images.
+image to the nearest other one of its class (1 where there is none), so that the softmax is that of Gaussian kernels
+around the nearest images.
 
 References:
     Nearest neighbor pattern classification (Cover and Hart, 1967), https://doi.org/10.1109/TIT.1967.1053964

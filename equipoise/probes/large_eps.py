@@ -184,10 +184,11 @@ class LargeEps(Probe):
             np.array([bool(value) for value in columns[name] if value is not None], dtype=bool)
             for name in ("agrees", "noise_agrees")
         )
-        name = "large-radius {} read as their class by the judge"
+        # The last part of its spec names the judge as well as loading it would.
+        by = f"at {self.threat} read as their class by {self.judge.rstrip('/').rpartition('/')[2]}"
         return [
-            Metric(name.format("examples"), agrees, "share"),
-            Metric(name.format("noise"), noise, "share", better="neither"),
+            Metric(f"examples {by}", agrees, "share", better="neither"),
+            Metric(f"noise {by}", noise, "share", better="neither"),
         ]
 
 

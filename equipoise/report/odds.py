@@ -1,5 +1,6 @@
 """What the study of accuracy against robustness measured beside its ladder: exhibits as charts and tables."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,13 @@ from equipoise.report.figure import (
     chart,
     domain,
     finish,
+    percents,
     scale,
 )
 from equipoise.report.lines import by_series
 from equipoise.report.reading import Reading
 from equipoise.report.table import Cell, cell
-from equipoise.report.words import count, number, percent
+from equipoise.report.words import MINUS, count, number, percent
 
 __all__ = ["Linear", "Study", "lay_study"]
 
@@ -28,36 +30,54 @@ Rows = Sequence[dict[str, Any]]
 def over_sizes(reading: Reading) -> list[Figure]:
     """Standard accuracy against the number of training images, one chart for each way of training."""
     rows = reading.exhibits.get("sizes", [])
-    figures = []
     if not rows:
-        return figures
+        return []
     y = domain([row[end] for row in rows for end in ("low", "high") if row[end] is not None])
-    sizes = sorted({row["size"] for row in rows})
+    axis = alt.Y("share:Q", title="Standard accuracy", scale=scale(y), axis=percents())
+    return [
+        _over_sizes(family, mine, "value", axis, f"Trained against {family}")
+        for family, mine in _by(rows, "family").items()
+    ]
+
+
+def gains(reading: Reading) -> list[Figure]:
+    """How much each way of training adds to standard accuracy, against the number of training images."""
+    rows = [row for row in reading.exhibits.get("sizes", []) if row["radius"]]
+    if not rows:
+        return []
+    ends = [row[end] for row in rows for end in ("gain_low", "gain_high") if row[end] is not None]
+    low, high = (
+        step(end * 20) / 20 for step, end in ((math.floor, min(ends)), (math.ceil, max(ends)))
+    )
+    axis = alt.Y(
+        "share:Q",
+        title="Gain in standard accuracy",
+        scale=scale([min(low, -0.05), max(high, 0.05)]),
+        axis=alt.Axis(format="+.0%", tickCount=5),
+    )
+    return [
+        _over_sizes(family, mine, "gain", axis, f"Gain from training against {family}")
+        for family, mine in _by(rows, "family").items()
+    ]
+
+
+def _over_sizes(family: str, rows: Rows, field: str, y: alt.Y, title: str) -> Figure:
+    """One family's lines over the sizes, of the accuracy itself or of the gain."""
+    drawn = [
+        _point(row, f"radius {row['trained']}", field)
+        | {"size": row["size"], "at": f"{count(row['size'])} images"}
+        for row in rows
+    ]
+    trained = {row["trained"]: f"radius {row['trained']}" for row in rows}
+    colours = {f"radius {row['trained']}": f"var(--s{row['rung']})" for row in rows}
     x = alt.X(
         "size:Q",
         title="Training images",
         scale=alt.Scale(type="log", nice=False),
-        axis=alt.Axis(values=sizes, format=",d", grid=False),
+        axis=alt.Axis(values=sorted({row["size"] for row in rows}), format=",d", grid=False),
     )
-    for family, mine in _by(rows, "family").items():
-        names = [f"radius {trained}" for trained in dict.fromkeys(r["trained"] for r in mine)]
-        drawn = [
-            _point(row, f"radius {row['trained']}")
-            | {"size": row["size"], "at": f"{count(row['size'])} images"}
-            for row in mine
-        ]
-        figures.append(
-            by_series(
-                drawn,
-                f"Trained against {family}",
-                _words(f"Standard accuracy of training against {family}, by size.", drawn),
-                names=names,
-                x=x,
-                y="Standard accuracy",
-                domain=y,
-            )
-        )
-    return figures
+    words = _words(f"{title}, by number of training images.", drawn)
+    return by_series(drawn, title, words, names=list(trained.values()), colours=colours, x=x, y=y)
 
 
 def over_radius(reading: Reading) -> list[Figure]:
@@ -67,13 +87,14 @@ def over_radius(reading: Reading) -> list[Figure]:
         return []
     largest = [row for row in rows if row["size"] == max(r["size"] for r in rows)]
     y = domain([row[end] for row in largest for end in ("low", "high") if row[end] is not None])
+    axis = alt.Y("share:Q", title="Standard accuracy", scale=scale(y), axis=percents())
     figures = []
     norms: dict[str, list[dict[str, Any]]] = {}
     for row in largest:
         norms.setdefault(row["family"].partition(",")[0], []).append(row)
     for norm, mine in norms.items():
         drawn = [
-            _point(row, row["family"].partition(", ")[2] or "adversarial images alone")
+            _point(row, row["family"].partition(", ")[2] or "adversarial images alone", "value")
             | {"radius": row["radius"], "at": f"radius {row['trained']}"}
             for row in mine
         ]
@@ -95,8 +116,7 @@ def over_radius(reading: Reading) -> list[Figure]:
                         grid=False,
                     ),
                 ),
-                y="Standard accuracy",
-                domain=y,
+                y=axis,
             )
         )
     return figures
@@ -132,6 +152,7 @@ def lay_study(reading: Reading) -> Study:
         {
             "theory": [],
             "sizes": over_sizes(reading),
+            "gains": gains(reading),
             "radius": over_radius(reading),
             "linear": [*kept(reading), *weights(reading)],
         },
@@ -219,8 +240,12 @@ def kept(reading: Reading) -> list[Figure]:
             _words("Standard and robust accuracy of standard training by inputs given.", drawn),
             names=["standard accuracy", "robust accuracy"],
             x=x,
-            y="Share of test images",
-            domain=[0.0, 1.0],
+            y=alt.Y(
+                "share:Q",
+                title="Share of test images",
+                scale=scale([0.0, 1.0]),
+                axis=percents([0, 0.25, 0.5, 0.75, 1]),
+            ),
         )
     ]
 
@@ -232,7 +257,7 @@ def weights(reading: Reading) -> list[Figure]:
     if not rows:
         return []
     names = [f"radius {trained}" for trained in dict.fromkeys(row["trained"] for row in rows)]
-    drawn = [row | {"series": f"radius {row['trained']}"} for row in rows]
+    drawn: list[dict[str, Any]] = [row | {"series": f"radius {row['trained']}"} for row in rows]
     colours = ["var(--s0)", "var(--s1)"]
     base = chart("rows").encode(
         x=alt.X(
@@ -281,14 +306,26 @@ def learnt(reading: Reading) -> list[tuple[str, str, list[Cell]]]:
     ]
 
 
-def _point(row: dict[str, Any], series: str) -> dict[str, Any]:
+def _point(row: dict[str, Any], series: str, field: str) -> dict[str, Any]:
+    """A value with its interval, as lines draw them."""
+    ends = ("low", "high") if field == "value" else (f"{field}_low", f"{field}_high")
+    low, high = (row[end] for end in ends)
+    text = _text if field == "value" else _signed
     return {
         "series": series,
-        "share": row["value"],
-        "low": row["low"],
-        "high": row["high"],
-        "text": _text(row["value"], row["low"], row["high"]),
+        "share": row[field],
+        "low": low,
+        "high": high,
+        "text": text(row[field], low, high),
     }
+
+
+def _signed(value: float, low: float | None, high: float | None) -> str:
+    """A difference in percentage points."""
+    written = f"{100 * value:+.1f} points"
+    if low is not None and high is not None:
+        written += f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    return written.replace("-", MINUS)
 
 
 def _text(value: float, low: float | None, high: float | None) -> str:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from equipoise.audit import Estimate, Statistic
+from equipoise.probes import Counterfactual, Gradients, LargeEps
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, number, percent
 
@@ -38,8 +39,8 @@ class Table:
 
 
 def tabulate(reading: Reading) -> Table:
-    """The table of standard and robust accuracy; counterfactuals have tables of their own."""
-    elsewhere = {drawn.spec for drawn in reading.counterfactuals}
+    """The table of what has no table of its own: counterfactuals, gradients and far examples do."""
+    elsewhere = {s for kind in (Counterfactual, Gradients, LargeEps) for s in reading.specs(kind)}
     summary = [s for s in reading.run.summary() if s.probe not in elsewhere]
     columns = list(dict.fromkeys((s.probe, s.name) for s in summary))
     by_key = {(s.classifier, s.probe, s.name): s for s in summary}

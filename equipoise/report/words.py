@@ -6,7 +6,18 @@ from collections.abc import Sized
 
 from equipoise.report.difference import Difference
 
-__all__ = ["against", "apart", "count", "day", "duration", "number", "percent", "points", "span"]
+__all__ = [
+    "MINUS",
+    "against",
+    "apart",
+    "count",
+    "day",
+    "duration",
+    "number",
+    "percent",
+    "points",
+    "span",
+]
 
 MINUS = "\u2212"
 

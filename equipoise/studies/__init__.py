@@ -2,5 +2,6 @@
 
 from equipoise.studies.counterfactual import Settings, counterfactual
 from equipoise.studies.embedded import embedded
+from equipoise.studies.odds import OddsSettings, odds
 
-__all__ = ["embedded", "counterfactual", "Settings"]
+__all__ = ["embedded", "counterfactual", "Settings", "odds", "OddsSettings"]

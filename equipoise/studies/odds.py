@@ -85,19 +85,19 @@ class OddsSettings:
     linf_radii: tuple[str, ...] = ("0.1", "0.2", "0.3")
     half_radii: tuple[str, ...] = ("1", "1.5")
     sizes: tuple[int, ...] = (50, 100, 200, 500, 0)
-    seeds: int = 3
+    seeds: int = 5
     recipe: Recipe = DIGITS
     steps: int = 300
     attack_steps: int = 7
-    far: str = "4"
+    far: str = "2"
     test: int = 0
     originals: int = 100
     denoiser: str = ""
     pair: tuple[str, str] = ("5", "7")
     linear_radii: tuple[str, ...] = ("0", "0.1", "0.2", "0.3")
     linear_radius: str = "0.2"
-    feature_changes: str = "0.5"
-    feature_radius: str = "0.5"
+    feature_changes: str = "0.75"
+    feature_radius: str = "0.25"
     seed: int = 0
     device: str = "auto"
 
@@ -175,16 +175,16 @@ def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) ->
         seed=asked.seed,
     )
     robust = [arm.name for arm in (*pgd, *linf)]
-    middle, far = pgd[len(pgd) // 2].threat, parse_threat(f"l2:{asked.far}")
+    nearest, far = pgd[0].threat, parse_threat(f"l2:{asked.far}")
     full = replace(asked.recipe, epochs=_epochs(asked, len(train)), judgements=1)
-    judges = _judges(train, middle, asked, full, out / "judges")
+    judges = _judges(train, nearest, asked, full, out / "judges")
     gradients = Gradients(_counterfactuals(train, test, asked, out) if asked.originals else "")
     examples = {name: LargeEps(far, judge=f"local:{folder}") for name, folder in judges.items()}
     use = FeatureUse(asked.data)
     run = audit(
         [largest[name] for name in ("l2-0", *robust)],
         test,
-        ["standard", Adversarial(middle), gradients, *examples.values(), use],
+        ["standard", Adversarial(nearest), gradients, *examples.values(), use],
         out / "audit",
         seed=asked.seed,
         device=asked.device,

@@ -303,8 +303,8 @@ def _far(evidence: Evidence) -> list[Claim]:
             claims.append(
                 judge(
                     "E1",
-                    "Far adversarial examples of robust classifiers look like the class they are taken for; those of "
-                    f"the standard one do not (judge: {judge_name}).",
+                    "Far adversarial examples of robust classifiers look more like the class they are taken for than "
+                    f"those of the standard one (judge: {judge_name}).",
                     "share that the judge reads as that class, minus the standard classifier's",
                     found,
                     classifier=rung,

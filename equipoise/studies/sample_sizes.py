@@ -107,24 +107,30 @@ class SampleSizes:
         return across_trainings(few - many)
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each arm and size, standard training in every family."""
+        """A row for each arm and size, standard training in every family; `rung` counts its arms from there."""
         families = dict.fromkeys(arm.family for arm in self.arms)
         return [
             {
                 "family": family,
+                "rung": rung,
                 "radius": arm.threat.radius,
                 "trained": format_radius(arm.threat.radius),
                 "size": size,
                 "value": found.value,
                 "low": found.low,
                 "high": found.high,
+                "gain": gain.value,
+                "gain_low": gain.low,
+                "gain_high": gain.high,
                 "seeds": len(self.seeds),
                 "images": found.n,
             }
             for family in families
-            for arm in (STANDARD, *(arm for arm in self.arms if arm.family == family))
+            for rung, arm in enumerate(
+                (STANDARD, *(arm for arm in self.arms if arm.family == family))
+            )
             for size in self.sizes
-            for found in [self.accuracy(arm, size)]
+            for found, gain in [(self.accuracy(arm, size), self.gain(arm, size))]
         ]
 
 

@@ -1,0 +1,198 @@
+"""The study of accuracy against robustness: its statistics, its experiments, its claims and page in miniature."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+
+import equipoise as eq
+from equipoise.audit import write_exhibits
+from equipoise.audit.exhibits import read_exhibits
+from equipoise.audit.statistics import across_trainings
+from equipoise.classifiers import NearestImages, build_net
+from equipoise.devices import enough_threads
+from equipoise.norms import L2, parse_threat
+from equipoise.studies.model import fit_rules
+from equipoise.studies.odds import OddsSettings, odds
+from equipoise.studies.odds_claims import Evidence, weigh
+from equipoise.studies.sample_sizes import STANDARD, Arm, train_sizes
+from equipoise.studies.two_classes import attack_two_classes
+from equipoise.training import Recipe, remember
+
+SMALL = OddsSettings(
+    radii=("1",),
+    linf_radii=("0.2",),
+    half_radii=("1",),
+    sizes=(40, 0),
+    seeds=2,
+    recipe=Recipe(net="mlp", widths=(32,), rate=1e-2),
+    steps=60,
+    attack_steps=2,
+    test=80,
+    originals=0,
+    linear_radii=("0", "0.2"),
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return eq.load_images("digits", "train"), eq.load_images("digits", "test")
+
+
+def test_intervals_over_trainings_and_images_cover_what_they_should():
+    # Correctness is a threshold of a training's, an image's and a private normal draw: the truth is known by symmetry.
+    rng, hits, widths = np.random.default_rng(0), 0, []
+    for _ in range(400):
+        total = rng.normal(0, 0.3, (4, 1)) + rng.normal(0, 1, (1, 150)) + rng.normal(0, 1, (4, 150))
+        found = across_trainings(total > 0)
+        hits += found.low <= 0.5 <= found.high
+        widths.append(found.high - found.low)
+    assert 0.94 <= hits / 400 <= 1
+    assert np.mean(widths) < 0.35
+
+
+def test_intervals_over_trainings_reduce_to_students():
+    from scipy.stats import ttest_1samp
+
+    # Where images do not differ, trainings alone vary; and the other way round.
+    shares = np.array([0.1, 0.4, 0.3])
+    many = np.repeat(shares[:, None], 7, axis=1)
+    found = across_trainings(many)
+    low, high = ttest_1samp(shares, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert across_trainings(many.T).low == pytest.approx(found.low)
+    assert np.isnan(across_trainings(many[:1]).low)
+
+
+def test_exhibits_come_back_and_broken_ones_are_refused(tmp_path):
+    assert read_exhibits(tmp_path) == {}
+    write_exhibits(tmp_path, "odds", {"sizes": [{"size": 3, "low": float("nan"), "name": "a"}]})
+    assert read_exhibits(tmp_path) == {"sizes": [{"size": 3, "low": None, "name": "a"}]}
+    (tmp_path / "exhibits.json").write_text(json.dumps({"exhibits": {"sizes": [1]}}))
+    with pytest.raises(eq.EquipoiseError, match="no lists of rows"):
+        read_exhibits(tmp_path)
+
+
+def test_the_nearest_image_decides_as_in_scikit_learn(splits, tmp_path):
+    train, test = splits
+    clf = remember(train, tmp_path / "nearest-image")
+    known, asked = (part.batch(range(len(part))) for part in (train, test.subset(200)))
+    peer = KNeighborsClassifier(1, algorithm="brute").fit(known.images.flatten(1), known.labels)
+    logits = clf(asked.images)
+    assert logits.argmax(1).tolist() == peer.predict(asked.images.flatten(1)).tolist()
+    distance = peer.kneighbors(asked.images.flatten(1))[0][:, 0]
+    assert isinstance(clf.net, NearestImages)
+    spread = clf.net.spread.item()
+    assert (-2 * spread * logits.amax(1)).sqrt().numpy() == pytest.approx(distance, abs=1e-3)
+    again = remember(train, tmp_path / "nearest-image")
+    assert again.fingerprint() == clf.fingerprint()
+    with pytest.raises(eq.EquipoiseError, match="other images"):
+        remember(train.subset(100), tmp_path / "nearest-image")
+
+
+def test_a_class_without_images_is_never_the_nearest():
+    net = NearestImages(shape=(1, 2, 2), classes=3, count=2)
+    net.know(torch.tensor([[[[0.0, 0], [0, 0]]], [[[1.0, 1], [1, 1]]]]), torch.tensor([0, 2]))
+    logits = net(torch.rand(5, 1, 2, 2))
+    assert logits.isfinite().all()
+    assert (logits[:, 1] < logits[:, [0, 2]].amin(1)).all()
+
+
+def test_small_networks_get_one_thread_and_give_the_others_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        small = build_net("mlp", {"shape": (1, 8, 8), "classes": 10})
+        large = nn.Linear(4000, 4000)
+        with enough_threads(small, torch.rand(128, 1, 8, 8)):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with enough_threads(large, torch.rand(128, 4000)):
+            assert torch.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError), enough_threads(small, torch.rand(1, 1, 8, 8)):
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == 2
+        assert not any(module._forward_hooks for module in small.modules())
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_gains_are_paired_by_seed_and_image(splits, tmp_path):
+    train, test = splits[0], splits[1].subset(50)
+    arm = Arm("half-and-half", parse_threat("l2:0.5"))
+    settings = {
+        "arms": [arm],
+        "sizes": [30, 60],
+        "seeds": (3, 4),
+        "recipe": Recipe(net="mlp", widths=(16,), rate=1e-2),
+        "steps": 20,
+        "attack_steps": 2,
+        "device": "cpu",
+    }
+    found, largest = train_sizes(train, test, tmp_path, **settings)
+    batch = test.batch(range(len(test)))
+    right = {}
+    for name in (STANDARD.name, arm.name):
+        for size in (30, 60):
+            rungs = [eq.load_classifier(f"local:{tmp_path / str(size) / str(seed) / name}") for seed in (3, 4)]
+            assert [r.facts["images"] for r in rungs] == [size - -(-15 * size // 100)] * 2
+            right[name, size] = np.stack([(r(batch.images).argmax(1) == batch.labels).numpy() for r in rungs])
+    gap = {n: right[arm.name, n].astype(float) - right[STANDARD.name, n] for n in (30, 60)}
+    assert found.gain(arm, 60).value == pytest.approx(gap[60].mean())
+    assert found.change(arm).value == pytest.approx((gap[30] - gap[60]).mean())
+    rows = {(r["radius"], r["size"]): r for r in found.rows()}
+    assert {r["family"] for r in rows.values()} == {"l2, half-and-half"}
+    assert rows[0.0, 30]["value"] == pytest.approx(right[STANDARD.name, 30].mean())
+    assert largest[arm.name] == f"local:{tmp_path / '60' / '3' / arm.name}"
+
+
+def test_two_classes_reproduce_the_papers_ordering(splits):
+    found = attack_two_classes(*splits, ("5", "7"), [0.0, 0.1, 0.2, 0.3], 0.2)
+    about = found.exhibits()["two-classes"]
+    robust = [row["robust"] for row in about]
+    assert robust[0] < robust[1] < robust[2]
+    assert [row["used"] for row in about] == sorted((r["used"] for r in about), reverse=True)
+    assert about[0]["weakest"] < 0.1 < 0.4 < about[2]["weakest"]
+    assert all(row["robust_unboxed"] <= row["robust"] for row in about)
+    kept = found.exhibits()["two-classes-kept"]
+    assert [row["kept"] for row in kept] == [2, 4, 8, 16, 32, 64]
+    assert kept[0]["robust"] > kept[-1]["robust"] + 0.2
+    assert kept[0]["standard"] <= kept[-1]["standard"]
+    assert found.moved().low > 0
+    # The exact attack is what no other change inside the box and the ball exceeds.
+    rule = found.rules[0]
+    rng = np.random.default_rng(0)
+    margins = rule.margins(found.x, found.y, 0.2, box=(0, 1))
+    for _ in range(20):
+        moved = np.clip(found.x + 0.2 * rng.choice([-1, 1], found.x.shape), 0, 1)
+        assert (found.y * (moved @ rule.weights + rule.bias) >= margins - 1e-9).all()
+
+
+def test_rules_in_the_model_keep_the_theorems():
+    model = fit_rules(seed=0)
+    assert model.room() >= -1e-12
+    assert model.standard.standard > 0.99
+    assert model.standard.robust < 0.01
+    assert model.robust.robust == pytest.approx(0.95, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"radii": ("1", "0.5")}, "radii that rise"),
+        ({"radii": ()}, "radii that rise"),
+        ({"sizes": (50,)}, "at least two sizes"),
+        ({"sizes": (50, 5000)}, "at least two sizes"),
+        ({"seeds": 1}, "at least 2 seeds"),
+        ({"pair": ("5", "cat")}, "5 and cat"),
+        ({"pair": ("5", "5")}, "two different classes"),
+    ],
+)
+def test_what_would_fail_after_hours_is_refused_at_once(splits, wrong, said):
+    with pytest.raises(eq.EquipoiseError, match=said):
+        replace(SMALL, **wrong).check(splits[0])
