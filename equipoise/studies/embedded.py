@@ -19,9 +19,10 @@ from equipoise.counterfactuals import (
 )
 from equipoise.images import load_images
 from equipoise.norms import L2
+from equipoise.probes import Counterfactual, FeatureUse, Gradients, LargeEps
 from equipoise.report import report
 from equipoise.studies.counterfactual import Settings, train_oracles
-from equipoise.training import Recipe, fit_denoiser, suited_recipe, train_ladder
+from equipoise.training import Recipe, fit_denoiser, remember, suited_recipe, train_ladder
 
 __all__ = ["embedded"]
 
@@ -35,6 +36,9 @@ PROBES = (
     "transfer:l2:1",
     "transfer:linf:0.15",
 )
+FAR = L2(2.0)
+"""Of adversarial examples beyond every radius of training."""
+
 ORIGINALS = 150
 """Test digits that get counterfactuals, a random sample."""
 
@@ -61,7 +65,15 @@ def embedded(out: Path = Path("runs/digits")) -> tuple[Run, Path]:
         device="cpu",
     )
     measure_quality(made, originals, train, classify=DiffusionClassifier(denoiser))
-    probes = (*PROBES, f"counterfactual:{made.folder}")
+    judge = out / "nearest-image"
+    remember(train, judge)
+    probes = (
+        *PROBES,
+        Gradients(str(made.folder)),
+        LargeEps(FAR, judge=f"local:{judge}"),
+        FeatureUse("digits"),
+        Counterfactual(str(made.folder)),
+    )
     run = audit(rungs, test, probes, out / "audit", device="cpu")
     page = out / "report.html"
     report(run, page)
