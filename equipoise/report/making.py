@@ -6,7 +6,7 @@ from equipoise.probes import Adversarial, load_probe
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, duration
 
-__all__ = ["Spent", "references", "spending"]
+__all__ = ["Spent", "cite", "references", "spending"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ def references(reading: Reading) -> list[str]:
     keys += _of_counterfactuals(reading)
     if reading.record["data"]["spec"].partition("?")[0] == "digits":
         keys.append("alpaydin1998")
+    return cite(*keys)
+
+
+def cite(*keys: str) -> list[str]:
+    """BibTeX of the papers called `keys`."""
     return [_BIBTEX[key] for key in keys]
 
 
@@ -125,6 +130,11 @@ _BIBTEX = {
   title = {Towards Deep Learning Models Resistant to Adversarial Attacks},
   author = {Madry, Aleksander and Makelov, Aleksandar and Schmidt, Ludwig and Tsipras, Dimitris and Vladu, Adrian},
   booktitle = {ICLR}, year = {2018}, eprint = {1706.06083}, archiveprefix = {arXiv}
+}""",
+    "tsipras2019": """@inproceedings{tsipras2019,
+  title = {Robustness May Be at Odds with Accuracy},
+  author = {Tsipras, Dimitris and Santurkar, Shibani and Engstrom, Logan and Turner, Alexander and Madry, Aleksander},
+  booktitle = {ICLR}, year = {2019}, eprint = {1805.12152}, archiveprefix = {arXiv}
 }""",
     "duchi2008": """@inproceedings{duchi2008,
   title = {Efficient Projections onto the l1-Ball for Learning in High Dimensions},

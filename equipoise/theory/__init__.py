@@ -2,10 +2,15 @@
 
 from equipoise.theory.dichotomy import CollapseWarning, Dichotomy
 from equipoise.theory.linear import LinearRule, fit_linear, label_correlations, top_inputs
+from equipoise.theory.rules import Rule, fitted_rules, known_rules, machines
 
 __all__ = [
     "CollapseWarning",
     "Dichotomy",
+    "Rule",
+    "known_rules",
+    "machines",
+    "fitted_rules",
     "LinearRule",
     "fit_linear",
     "label_correlations",

@@ -92,16 +92,15 @@ class _Objective:
     def _newton(self, w: NDArray, b: float, signs: NDArray) -> tuple[NDArray, float] | None:
         """A step on the weights with a sign, which it keeps or takes to 0, and the bias; None when none lowers J."""
         free = signs != 0
-        q, _, _ = self._slopes(w, b, float(np.abs(w).sum()))
-        # How each margin changes with the free weights and the bias.
-        rates = np.column_stack(
-            [self.y[:, None] * self.x[:, free] - self.eps * signs[free], self.y]
-        )
-        decay = np.append(np.full(free.sum(), self.decay), 0.0)
-        slope = decay * np.append(w[free], 0.0) - q @ rates / len(q)
-        curve = (rates.T * (q * (1 - q))) @ rates / len(q) + np.diag(decay)
+        q, g, price = self._slopes(w, b, float(np.abs(w).sum()))
+        # How each margin changes with the free weights, and with the bias.
+        rates = self.y[:, None] * self.x[:, free] - self.eps * signs[free]
+        root = np.sqrt(q * (1 - q) / len(q))
+        slope, last = -(g + price * signs)[free], float(q @ self.y) / len(q)
         step = np.zeros(len(w) + 1)
-        step[np.append(free, True)] = -np.linalg.solve(curve, slope)
+        step[np.append(free, True)] = _solve(
+            root[:, None] * rates, root * self.y, self.decay, slope, last
+        )
         towards = step[:-1] * signs < 0
         first = float((-w[towards] / step[:-1][towards]).min(initial=1.0))
         before, reach = self.value(w, b), np.abs(self.x).max(0) + self.eps
@@ -113,3 +112,28 @@ class _Objective:
             if self.value(to, b + share * step[-1]) < before:
                 return to, float(b + share * step[-1])
         return None
+
+
+def _solve(rates: NDArray, z: NDArray, decay: float, right: NDArray, last: float) -> NDArray:
+    """Solves [R'R + decay I, R'z; z'R, z'z] (s, t) = (right, last) for R = `rates`.
+
+    With more weights than inputs, for v = R s + z t first, of which s = (right - R'v) / decay.
+    """
+    inputs, weights = rates.shape
+    if weights <= inputs:
+        across = rates.T @ z
+        matrix = np.block(
+            [
+                [rates.T @ rates + decay * np.eye(weights), across[:, None]],
+                [across[None], np.full((1, 1), z @ z)],
+            ]
+        )
+        return np.linalg.solve(matrix, np.append(right, last))
+    matrix = np.block(
+        [
+            [rates @ rates.T + decay * np.eye(inputs), -decay * z[:, None]],
+            [z[None], np.zeros((1, 1))],
+        ]
+    )
+    found = np.linalg.solve(matrix, np.append(rates @ right, last))
+    return np.append((right - rates.T @ found[:-1]) / decay, found[-1])
