@@ -667,6 +667,96 @@ def study(
     _say(f"Page: {page}")
 
 
+theory = App(name="theory", help="Models of papers in closed form, as tables, pages and pictures.")
+app.command(theory)
+
+
+@theory.command
+def dichotomy(
+    *,
+    p: float = 0.95,
+    eta: float = 0.2,
+    d: int = 100,
+    eps: float | None = None,
+    eps_train: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
+    decay: float | None = None,
+    samples: Annotated[list[int], Parameter(consume_multiple=True)] = [50, 500],  # noqa: B006
+    seed: int = 0,
+    out: Path = Path("runs/theory/dichotomy.html"),
+) -> None:
+    """Accuracy at odds with robustness, exactly: rules, their bound and the frontier (arXiv 1805.12152).
+
+    Parameters
+    ----------
+    p
+        How often the robust feature is right, at least 0.5 and below 1.
+    eta
+        Mean of each weak feature.
+    d
+        How many weak features.
+    eps
+        Radius of the adversary. [default: 2 eta]
+    eps_train
+        Radii at which support vector machines are trained besides 0. [default: eta/4 3eta/8 2eta]
+    decay
+        Their weight decay; when left out, the one that gives weights of unit norm.
+    samples
+        Logistic rules are fitted to so many samples, at radius 0 and at the adversary's.
+    seed
+        Of the samples.
+    out
+        The page (.html), or its chart alone (.svg, .png, .pdf).
+    """
+    import warnings
+
+    from equipoise.report.frontier import is_bounded
+    from equipoise.report.sheet import check_ending
+    from equipoise.report.theory import write_dichotomy
+    from equipoise.theory import (
+        CollapseWarning,
+        Dichotomy,
+        fitted_rules,
+        known_rules,
+        machines,
+    )
+
+    check_ending(out)
+    model = Dichotomy(p=p, eta=eta, d=d)
+    eps = 2 * eta if eps is None else eps
+    radii = sorted({0.0, *([eta / 4, 3 * eta / 8, 2 * eta] if eps_train is None else eps_train)})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CollapseWarning)
+        rules = [
+            *known_rules(model, eps),
+            *machines(model, eps, radii, decay),
+            *fitted_rules(model, eps, samples, sorted({0.0, eps}), seed),
+        ]
+    collapsed = [str(warning.message) for warning in caught]
+    options = {"p": [p], "eta": [eta], "d": [d], "eps": [eps], "eps-train": radii}
+    options |= {"decay": [] if decay is None else [decay], "samples": samples, "seed": [seed]}
+    command = "equipoise theory dichotomy" + "".join(
+        f" --{name} {' '.join(f'{number:.12g}' for number in numbers)}"
+        for name, numbers in options.items()
+        if numbers
+    )
+    page = write_dichotomy(model, rules, eps, out, command=command, warnings=collapsed)
+    caption = f"no rule of any kind is right on more than {model.best_robust_accuracy(eps):.4f} at {eps:g}"
+    table = _plain_table("rule", caption)
+    bounded = is_bounded(model, eps)
+    for head in ("standard accuracy", f"robust accuracy at {eps:g}", "at most")[: 2 + bounded]:
+        table.add_column(head, justify="right")
+    for rule in rules:
+        if rule.standard == 0:
+            table.add_row(rule.name, "answers nothing")
+        else:
+            values = (rule.standard, rule.robust, model.bound(1 - rule.standard))
+            table.add_row(rule.name, *(f"{value:.4f}" for value in values[: 2 + bounded]))
+    Console().print(table)
+    for warning in collapsed:
+        _say(f"Warning: {warning}")
+    _say(f"{'Page' if out.suffix.lower() == '.html' else 'Picture'}: {page}")
+
+
 @app.command
 def report(run: Path, *, out: Path | None = None) -> None:
     """Write the page of a run.
@@ -689,8 +779,7 @@ def _print_summary(run: Any) -> None:
     names = list(dict.fromkeys(row.name for row in shown))
     cells = {(row.classifier, row.name): row for row in rows}
     caption = "with 95 % intervals; robust accuracy is an upper bound"
-    layout: dict[str, Any] = {"pad_edge": False, "padding": (0, 2, 0, 0), "show_edge": False}
-    table = Table("classifier", box=SIMPLE_HEAD, caption=caption, caption_justify="left", **layout)
+    table = _plain_table("classifier", caption)
     for name in names:
         table.add_column(name, min_width=len("0.000–0.000"))
     for classifier in run.classifiers:
@@ -701,6 +790,11 @@ def _print_summary(run: Any) -> None:
     for check in run.soundness():
         if check.warns:
             _say(f"Warning: {check.classifier}, {check.probe}: {check.finding}. {check.remedy}")
+
+
+def _plain_table(head: str, caption: str) -> Table:
+    layout: dict[str, Any] = {"pad_edge": False, "padding": (0, 2, 0, 0), "show_edge": False}
+    return Table(head, box=SIMPLE_HEAD, caption=caption, caption_justify="left", **layout)
 
 
 def _say(text: str) -> None:
@@ -742,7 +836,7 @@ def _check_yaml(path: Path) -> None:
         raise EquipoiseError(
             f"Cannot read the configuration {str(path)!r}: it is not YAML ({error})."
         ) from None
-    verbs = {"audit", "train", "denoise", "counterfactuals", "study", "check", "report"}
+    verbs = {"audit", "train", "denoise", "counterfactuals", "study", "theory", "check", "report"}
     if not isinstance(content, dict) or not content.keys() <= verbs:
         raise EquipoiseError(
             f"Cannot use the configuration {str(path)!r}: at its top it needs a verb ({', '.join(sorted(verbs))}) with "

@@ -20,7 +20,8 @@ from equipoise.report.figure import PAPER, WARNED
 from equipoise.report.findings import findings
 from equipoise.report.gallery import hang
 from equipoise.report.ladder import along_ladder
-from equipoise.report.page import _embed, render
+from equipoise.report.offline import embed
+from equipoise.report.page import render
 from equipoise.report.reading import Reading
 from equipoise.report.soundness import meanings, panels
 from equipoise.report.story import tell
@@ -152,8 +153,8 @@ def test_names_are_text_and_run_nothing(page):
 
 def test_embedded_json_has_no_nan():
     with pytest.raises(ValueError, match="JSON"):
-        _embed({"x": math.nan})
-    assert json.loads(_embed({"x": HOSTILE})) == {"x": HOSTILE}
+        embed({"x": math.nan})
+    assert json.loads(embed({"x": HOSTILE})) == {"x": HOSTILE}
 
 
 def _start(s):

@@ -4,7 +4,7 @@ Data are aggregated before they get here: a robustness curve has a hundred point
 """
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -12,7 +12,6 @@ from altair.utils.schemapi import debug_mode
 
 from equipoise.audit import robustness_curve
 from equipoise.report.figure import (
-    INK,
     MUTED,
     PAPER,
     SOLID,
@@ -27,6 +26,7 @@ from equipoise.report.figure import (
     percents,
     scale,
 )
+from equipoise.report.labels import place_labels, written
 from equipoise.report.reading import Judged, Reading, Under
 from equipoise.report.words import against, percent
 
@@ -35,13 +35,6 @@ __all__ = ["curves", "trade_off"]
 POINTS = 100
 LABEL = 130
 """Widest label of a point, in pixels."""
-PLACES: dict[str, tuple[Literal["left", "right"], int, int]] = {
-    "right above": ("left", 9, -10),
-    "right below": ("left", 9, 12),
-    "left above": ("right", -9, -10),
-    "left below": ("right", -9, 12),
-}
-"""Where the label of a point may stand: alignment and offsets."""
 
 
 # Altair checks every part of a chart against its schema on the way, which takes ten times as long as the chart itself;
@@ -63,7 +56,7 @@ def trade_off(reading: Reading) -> list[Figure]:
     for under in reading.threats:
         if not rows[under.spec]:
             continue
-        _place_labels(rows[under.spec], x, y)
+        place_labels(rows[under.spec], x, y, limit=LABEL)
         base = chart("rows").encode(
             x=alt.X(
                 "robust:Q",
@@ -92,21 +85,7 @@ def trade_off(reading: Reading) -> list[Figure]:
                 opacity=faded(1),
                 tooltip=[*_TRADE_OFF_TIPS, alt.Tooltip("against:N", title="Warning")],
             ),
-            *(
-                base.transform_filter(f"datum.place === '{name}'")
-                .mark_text(
-                    align=align,
-                    dx=dx,
-                    dy=dy,
-                    fontSize=12,
-                    fontWeight=600,
-                    limit=LABEL,
-                    baseline="middle",
-                )
-                .encode(text=alt.Text("label:N"), color=alt.ColorValue(INK), opacity=faded(1))
-                for name, (align, dx, dy) in PLACES.items()
-                if any(row["place"] == name for row in rows[under.spec])
-            ),
+            *written(base, rows[under.spec], limit=LABEL),
         ]
         for ladder, rungs in reading.ladders.items():
             members = {judged.name for judged in rungs}
@@ -164,31 +143,6 @@ def _trade_off_rows(reading: Reading, under: Under) -> list[dict[str, Any]]:
                 | interval("robust", robust)
             )
     return rows
-
-
-def _place_labels(rows: list[dict[str, Any]], x: list[float], y: list[float]) -> None:
-    """Gives every row the `place` of its label that covers the fewest points and earlier labels.
-
-    Positions are in pixels of a plot of the width that two charts abreast have.
-    """
-    across, up = 400 / (x[1] - x[0]), 280 / (y[1] - y[0])
-    points = [((row["robust"] - x[0]) * across, (y[1] - row["standard"]) * up) for row in rows]
-    taken = [(px - 6, py - 6, px + 6, py + 6) for px, py in points]
-    for row, (px, py) in zip(rows, points, strict=True):
-        width = min(LABEL, 7.5 * len(row["label"]))
-        best: tuple[int, str, tuple[float, float, float, float]] | None = None
-        for name, (align, dx, dy) in PLACES.items():
-            left = px + dx - (width if align == "right" else 0)
-            box = (left, py + dy - 8, left + width, py + dy + 8)
-            clashes = sum(
-                box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken
-            )
-            clashes += 2 * (box[0] < 0 or box[2] > 410) + (box[3] > 280)
-            if best is None or clashes < best[0]:
-                best = (clashes, name, box)
-        if best:
-            row["place"] = best[1]
-            taken.append(best[2])
 
 
 @debug_mode(False)

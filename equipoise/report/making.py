@@ -6,7 +6,7 @@ from equipoise.probes import Adversarial, load_probe
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, duration
 
-__all__ = ["Spent", "references", "spending"]
+__all__ = ["Spent", "cite", "references", "spending"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ def references(reading: Reading) -> list[str]:
     keys += _of_counterfactuals(reading)
     if reading.record["data"]["spec"].partition("?")[0] == "digits":
         keys.append("alpaydin1998")
+    return cite(*keys)
+
+
+def cite(*keys: str) -> list[str]:
+    """BibTeX of the papers called `keys`."""
     return [_BIBTEX[key] for key in keys]
 
 

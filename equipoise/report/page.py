@@ -4,13 +4,7 @@ The file asks no host for anything: scripts, styles, charts and pictures are ins
 forbids the browser every connection. Names of classifiers, classes and files are text wherever they appear.
 """
 
-import json
-import re
 from pathlib import Path
-from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from equipoise.audit import Run
 from equipoise.files import write_atomically
@@ -25,20 +19,17 @@ from equipoise.report.gradients import lay_maps
 from equipoise.report.ladder import along_ladder
 from equipoise.report.making import references, spending
 from equipoise.report.odds import lay_study
-from equipoise.report.palette import variables
+from equipoise.report.offline import fill
 from equipoise.report.reading import Reading
 from equipoise.report.sets import show
 from equipoise.report.soundness import meanings, panels
 from equipoise.report.story import tell
 from equipoise.report.table import group_sizes, tabulate
 from equipoise.report.use import inputs_used
-from equipoise.report.vega import vega_scripts
 from equipoise.report.waterfall import waterfalls
-from equipoise.report.words import count, day
+from equipoise.report.words import day
 
 __all__ = ["report"]
-
-HERE = Path(__file__).parent
 
 
 def report(run: Run | str | Path, out: str | Path) -> Path:
@@ -85,7 +76,6 @@ def render(reading: Reading) -> str:
     gallery, spoken = hang(reading), panels(reading)
     done, total = progress(run)
     rows, seconds = spending(reading)
-    light, dark = variables(len(reading.classifiers), ordered=reading.ordered)
     data = {
         "charts": {
             f"{k}-{i}": f.spec for k, listed in figures.items() for i, f in enumerate(listed)
@@ -99,15 +89,11 @@ def render(reading: Reading) -> str:
             "pixelated": gallery.side <= 64,
         },
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["count"] = count
-    return environment.get_template("template.html").render(
+    return fill(
+        "template.html",
+        data,
+        classifiers=len(reading.classifiers),
+        ordered=reading.ordered,
         reading=reading,
         record=record,
         date=day(record.get("finished") or record["created"]),
@@ -130,20 +116,4 @@ def render(reading: Reading) -> str:
         spent=rows,
         seconds=seconds,
         references=references(reading),
-        light=Markup(light),
-        dark=Markup(dark),
-        style=Markup(_read("page.css")),
-        script=Markup(_read("page.js")),
-        vega=Markup(vega_scripts() if any(figures.values()) else ""),
-        data=Markup(_embed(data)),
     )
-
-
-def _read(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
-
-
-def _embed(data: Any) -> str:
-    """JSON that may stand inside a script element, whatever text it holds: nothing in it can end the element."""
-    text = json.dumps(data, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
-    return re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -1,0 +1,101 @@
+"""Charts as pictures: what a page draws with its style sheet, drawn in the colours of the light scheme."""
+
+import copy
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from equipoise.report.figure import DASHES, INK, STROKES, Figure
+from equipoise.report.offline import light_colours
+
+__all__ = ["PICTURES", "draw"]
+
+PICTURES = (".svg", ".png", ".pdf")
+"""Endings of pictures."""
+
+WIDTH, LINE, LETTER = 900, 20, 6.4
+"""Width of the plot, height of a line of the key and width of one of its letters, in pixels."""
+
+SHAPES = {"●": "circle", "■": "square", "▲": "triangle-up", "◆": "diamond"}
+"""Shapes of the marks that keys write; all others are lines."""
+
+
+def draw(figure: Figure, ending: str) -> bytes:
+    """The figure with its title and its key as the content of a file.
+
+    Arguments:
+        figure: a chart of a page.
+        ending: .svg, .png (two pixels for each of the page's) or .pdf.
+    """
+    # 85 MB to import: only for those who want a picture.
+    import vl_convert  # noqa: PLC0415
+
+    spec = _still(figure)
+    if ending == ".png":
+        return vl_convert.vegalite_to_png(spec, scale=2)
+    if ending == ".pdf":
+        return vl_convert.vegalite_to_pdf(spec)
+    return vl_convert.vegalite_to_svg(spec).encode()
+
+
+def _still(figure: Figure) -> dict[str, Any]:
+    """The figure's Vega-Lite without what only a page has: its width, its colours, its heading and its key."""
+    spec = copy.deepcopy(figure.spec)
+    spec["layer"] += _key(figure.key)
+    spec["width"], spec["padding"], spec["background"] = WIDTH, 16, "var(--paper)"
+    spec["title"] = {
+        "text": figure.title,
+        "anchor": "start",
+        "frame": "group",
+        "offset": 14,
+        "fontSize": 16,
+        "color": INK,
+    }
+    colours = light_colours()
+    text = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], json.dumps(spec))
+    return json.loads(text)
+
+
+def _key(key: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """The layers that draw the key above the plot."""
+    places, left, line = [], 0.0, 0
+    for _, _, name in key:
+        width = 30 + LETTER * len(name)
+        if left and left + width > WIDTH - 80:
+            left, line = 0.0, line + 1
+        places.append((left, line))
+        left += width + 16
+    layers: list[dict[str, Any]] = []
+    for (colour, mark, name), (left, at) in zip(key, places, strict=True):
+        y = {"value": -18 - LINE * (line - at)}
+        if mark in SHAPES:
+            drawn = {
+                "type": "point",
+                "shape": SHAPES[mark],
+                "filled": True,
+                "size": 80,
+                "opacity": 1,
+            }
+            across: dict[str, Any] = {"x": {"value": left + 11}}
+        else:
+            dash = DASHES[STROKES.index(mark)] if mark in STROKES else DASHES[0]
+            drawn = {"type": "rule", "strokeWidth": 2.25, "strokeDash": dash}
+            across = {"x": {"value": left}, "x2": {"value": left + 22}}
+        word = {
+            "type": "text",
+            "align": "left",
+            "baseline": "middle",
+            "fontSize": 12,
+            "color": INK,
+        }
+        said = {"x": {"value": left + 30}, "y": y, "text": {"value": name}}
+        layers += [
+            {
+                "data": {"values": [{}]},
+                "mark": drawn | {"color": colour},
+                "encoding": across | {"y": y},
+            },
+            {"data": {"values": [{}]}, "mark": word, "encoding": said},
+        ]
+    return layers
