@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import equipoise as eq
-from equipoise import cli
 from equipoise.audit import Soundness
 from equipoise.classifiers import save_classifier
 from equipoise.cli import main
+from equipoise.cli.audit import print_summary
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_ctrl_c_in_the_middle_of_a_query(monkeypatch, capsys):
     def query(tokens):
         raise RuntimeError("Query interrupted")
 
-    monkeypatch.setattr(cli, "_with_config", query)
+    monkeypatch.setattr("equipoise.cli.main._with_config", query)
     with pytest.raises(SystemExit) as stop:
         main([])
     assert stop.value.code == 130
@@ -219,7 +219,7 @@ def test_an_audit_ends_with_its_warnings(capsys):
 
     checks = (check("gradients", True), check("queries", False))
     run = SimpleNamespace(summary=tuple, classifiers=(), soundness=lambda: checks)
-    cli._print_summary(run)
+    print_summary(run)
     printed = capsys.readouterr().out
     assert printed.count("Warning:") == 1
     assert "Warning: [net], adversarial:l2:1: so it is. Do." in printed

@@ -378,7 +378,10 @@ def test_the_judges_columns_are_its_answers():
     wanted = (found["judged"] == found["prediction"])[moved]
     assert found["agrees"][moved].tolist() == wanted.tolist()
     rates = {metric.name: metric.values.mean() for metric in probe.metrics(found)}
-    assert rates["examples at l2:2 read as their class by test_gradient_probes:judge"] == wanted.mean()
+    assert (
+        rates["examples at l2:2 read as their class by test_gradient_probes:judge"]
+        == wanted.mean()
+    )
 
 
 def test_a_classifier_judges_itself_to_agree():

@@ -15,10 +15,9 @@ from equipoise.audit.exhibits import read_exhibits
 from equipoise.audit.statistics import across_trainings
 from equipoise.classifiers import NearestImages, build_net
 from equipoise.devices import enough_threads
-from equipoise.norms import L2, parse_threat
+from equipoise.norms import parse_threat
 from equipoise.studies.model import fit_rules
-from equipoise.studies.odds import OddsSettings, odds
-from equipoise.studies.odds_claims import Evidence, weigh
+from equipoise.studies.odds import OddsSettings
 from equipoise.studies.sample_sizes import STANDARD, Arm, train_sizes
 from equipoise.studies.two_classes import attack_two_classes
 from equipoise.training import Recipe, remember
@@ -48,7 +47,9 @@ def test_intervals_over_trainings_and_images_cover_what_they_should():
     # Correctness is a threshold of a training's, an image's and a private normal draw: the truth is known by symmetry.
     rng, hits, widths = np.random.default_rng(0), 0, []
     for _ in range(400):
-        total = rng.normal(0, 0.3, (4, 1)) + rng.normal(0, 1, (1, 150)) + rng.normal(0, 1, (4, 150))
+        total = (
+            rng.normal(0, 0.3, (4, 1)) + rng.normal(0, 1, (1, 150)) + rng.normal(0, 1, (4, 150))
+        )
         found = across_trainings(total > 0)
         hits += found.low <= 0.5 <= found.high
         widths.append(found.high - found.low)
@@ -139,9 +140,14 @@ def test_gains_are_paired_by_seed_and_image(splits, tmp_path):
     right = {}
     for name in (STANDARD.name, arm.name):
         for size in (30, 60):
-            rungs = [eq.load_classifier(f"local:{tmp_path / str(size) / str(seed) / name}") for seed in (3, 4)]
+            rungs = [
+                eq.load_classifier(f"local:{tmp_path / str(size) / str(seed) / name}")
+                for seed in (3, 4)
+            ]
             assert [r.facts["images"] for r in rungs] == [size - -(-15 * size // 100)] * 2
-            right[name, size] = np.stack([(r(batch.images).argmax(1) == batch.labels).numpy() for r in rungs])
+            right[name, size] = np.stack(
+                [(r(batch.images).argmax(1) == batch.labels).numpy() for r in rungs]
+            )
     gap = {n: right[arm.name, n].astype(float) - right[STANDARD.name, n] for n in (30, 60)}
     assert found.gain(arm, 60).value == pytest.approx(gap[60].mean())
     assert found.change(arm).value == pytest.approx((gap[30] - gap[60]).mean())
@@ -157,7 +163,8 @@ def test_two_classes_reproduce_the_papers_ordering(splits):
     robust = [row["robust"] for row in about]
     assert robust[0] < robust[1] < robust[2]
     assert [row["used"] for row in about] == sorted((r["used"] for r in about), reverse=True)
-    assert about[0]["weakest"] < 0.1 < 0.4 < about[2]["weakest"]
+    assert about[0]["weakest"] < 0.1
+    assert about[2]["weakest"] > 0.4
     assert all(row["robust_unboxed"] <= row["robust"] for row in about)
     kept = found.exhibits()["two-classes-kept"]
     assert [row["kept"] for row in kept] == [2, 4, 8, 16, 32, 64]

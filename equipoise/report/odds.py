@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from equipoise.audit import Estimate
+from equipoise.report.charts import trade_off
+from equipoise.report.dichotomy import frontier_figure
 from equipoise.report.figure import (
     Figure,
     chart,
@@ -21,10 +23,34 @@ from equipoise.report.lines import by_series
 from equipoise.report.reading import Reading
 from equipoise.report.table import Cell, cell
 from equipoise.report.words import MINUS, count, number, percent
+from equipoise.theory import Dichotomy, Rule
 
 __all__ = ["Linear", "Study", "lay_study"]
 
 Rows = Sequence[dict[str, Any]]
+
+
+def _theory(reading: Reading, model: Dichotomy, rules: Rows) -> list[Figure]:
+    """The model's frontier with its rules, and the measured trade-off beside it."""
+    known = [Rule(row["name"], row["standard"], row["robust"], row["kind"]) for row in rules]
+    return [
+        replace(frontier_figure(model, known), title="In the model"),
+        *(replace(figure, title="Measured") for figure in trade_off(reading)[:1]),
+    ]
+
+
+def _said(model: Dichotomy, reading: Reading) -> str:
+    """What the two charts show."""
+    beside = (
+        f" Right: the classifiers of this run, attacked at {reading.threats[0].title}."
+        if reading.threats
+        else ""
+    )
+    return (
+        f"Left: the paper’s model. One feature is right with probability {model.p:g} and withstands the adversary; "
+        f"{model.d} weak ones, of mean {model.eta:g}, tell the label together nearly for sure; an adversary who moves "
+        f"each by {2 * model.eta:g} turns them round. Grey is where no rule can be.{beside}"
+    )
 
 
 def over_sizes(reading: Reading) -> list[Figure]:
@@ -148,16 +174,26 @@ class Study:
 def lay_study(reading: Reading) -> Study:
     """The study's part of the page."""
     sizes, features = (reading.exhibits.get(name, []) for name in ("sizes", "features"))
+    model = Dichotomy(**reading.exhibits["model"][0]) if "model" in reading.exhibits else None
+    rules = reading.exhibits.get("rules", [])
     return Study(
         {
-            "theory": [],
+            "theory": _theory(reading, model, rules) if model else [],
             "sizes": over_sizes(reading),
             "gains": gains(reading),
             "radius": over_radius(reading),
             "linear": [*kept(reading), *weights(reading)],
         },
-        "",
-        [],
+        _said(model, reading) if model else "",
+        [
+            (
+                row["name"],
+                percent(row["standard"]),
+                percent(row["robust"]),
+                percent(row["allowed"]),
+            )
+            for row in rules
+        ],
         sizes[0]["seeds"] if sizes else 0,
         linear(reading),
         learnt(reading),

@@ -71,9 +71,10 @@ class OddsSettings:
         test: at most so many test images, a random sample; all when 0.
         originals: how many test images get counterfactuals, which gradients are compared with; none when 0.
         denoiser: spec of a denoiser to draw them with; one is trained when empty.
-        pair: names of the two classes of the linear experiment.
+        pair: names of the two classes of the linear experiment; 5 and 7, or the first two, when empty.
         linear_radii: Linf radii it is trained for, the first one 0.
         linear_radius: Linf radius it is attacked with.
+        feature_images: how many training images the feature sets are made of, a random sample; all when 0.
         feature_changes: L2 radius within which images are changed into other classes for the feature sets.
         feature_radius: L2 radius of the attack on what was learnt from these sets.
         seed: of everything random beside the trainings.
@@ -93,9 +94,10 @@ class OddsSettings:
     test: int = 0
     originals: int = 100
     denoiser: str = ""
-    pair: tuple[str, str] = ("5", "7")
+    pair: tuple[str, ...] = ()
     linear_radii: tuple[str, ...] = ("0", "0.1", "0.2", "0.3")
     linear_radius: str = "0.2"
+    feature_images: int = 0
     feature_changes: str = "0.75"
     feature_radius: str = "0.25"
     seed: int = 0
@@ -130,12 +132,18 @@ class OddsSettings:
                 f"The study needs at least 2 seeds for an interval, not {self.seeds}."
             )
         unknown = [name for name in self.pair if name not in train.classes]
-        if unknown or self.pair[0] == self.pair[1]:
+        if unknown or len(set(self.pair)) not in (0, 2):
             raise EquipoiseError(
                 f"The study needs two different classes for its linear experiment, not {' and '.join(self.pair)}: the "
                 f"images have {', '.join(train.classes[:20])}."
             )
         return sizes
+
+    def two(self, classes: Sequence[str]) -> tuple[str, str]:
+        """The classes of the linear experiment."""
+        usual = ("5", "7") if {"5", "7"} <= set(classes) else classes
+        first, second = self.pair or usual[:2]
+        return first, second
 
 
 def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) -> tuple[Run, Path]:
@@ -169,14 +177,14 @@ def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) ->
     linear = attack_two_classes(
         train,
         test,
-        asked.pair,
+        asked.two(train.classes),
         [parse_threat(f"linf:{radius}").radius for radius in asked.linear_radii],
         parse_threat(f"linf:{asked.linear_radius}").radius,
         seed=asked.seed,
     )
     robust = [arm.name for arm in (*pgd, *linf)]
     nearest, far = pgd[0].threat, parse_threat(f"l2:{asked.far}")
-    full = replace(asked.recipe, epochs=_epochs(asked, len(train)), judgements=1)
+    full = replace(asked.recipe, epochs=_epochs(asked, sizes[-1]), limit=sizes[-1], judgements=1)
     judges = _judges(train, nearest, asked, full, out / "judges")
     gradients = Gradients(_counterfactuals(train, test, asked, out) if asked.originals else "")
     examples = {name: LargeEps(far, judge=f"local:{folder}") for name, folder in judges.items()}
@@ -189,14 +197,15 @@ def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) ->
         seed=asked.seed,
         device=asked.device,
     )
+    some = train.subset(asked.feature_images or None, asked.seed)
     features = learn_from_features(
-        train,
+        some,
         test,
         standard=largest["l2-0"],
         robust=largest[pgd[-1].name],
         changes=parse_threat(f"l2:{asked.feature_changes}"),
         threat=parse_threat(f"l2:{asked.feature_radius}"),
-        recipe=replace(full, seed=asked.seed),
+        recipe=replace(full, seed=asked.seed, limit=0, epochs=_epochs(asked, len(some))),
         out=out / "features",
         seed=asked.seed,
         device=asked.device,

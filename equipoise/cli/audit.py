@@ -1,0 +1,176 @@
+"""Verbs about classifiers that exist: audit, check, report."""
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from equipoise.cli.app import app, plain_table, say
+from equipoise.errors import EquipoiseError
+
+__all__ = ["audit", "check", "print_summary", "report"]
+
+
+@app.command
+def audit(
+    classifiers: list[str] | None = None,
+    *,
+    data: str | None = None,
+    probe: list[str] | None = None,
+    out: Path | None = None,
+    on: Literal["local"] = "local",
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    batch: int = 128,
+    pictures: int = 48,
+    skip_broken: bool = False,
+    device: str = "auto",
+) -> None:
+    """Measure classifiers on images, and write a page.
+
+    Without arguments: trains a ladder of small networks on real handwritten digits, audits every rung, and writes
+    runs/digits/report.html. Repeating a command goes on where it stopped.
+
+    Parameters
+    ----------
+    classifiers
+        What to judge: local:DIR, package.module:function, hf-hub:OWNER/NAME, timm:NAME or torchvision:NAME.
+    data
+        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also with
+        ?classes=restricted-imagenet or restricted-imagenet-11-dogs.
+    probe
+        A question to ask, several times if you like: standard, adversarial:linf:8/255, adversarial:l2:0.5?steps=100,
+        transfer:l2:0.5, counterfactual:DIR, gradients or gradients:DIR, large_eps:l2:4?judge=local:DIR,
+        feature_use:digits.
+        When left out: standard and adversarial:l2:0.5.
+    out
+        The run's folder; the page is written beside its shards as report.html. [default: runs/audit]
+    on
+        Where the work is done.
+    split
+        Which part of the images.
+    limit
+        At most so many images, a random sample.
+    seed
+        Of everything random.
+    batch
+        Images in a network call; changes speed and memory, no result.
+    pictures
+        How many images keep pictures for the page.
+    skip_broken
+        Leave out images that cannot be read, and say so on the page, instead of stopping.
+    device
+        auto, cpu, cuda or cuda:1.
+    """
+    if not classifiers and data is None:
+        from equipoise.studies import embedded
+
+        asked = {
+            "--probe": probe is not None,
+            "--split": split != "test",
+            "--limit": limit is not None,
+            "--seed": seed != 0,
+            "--batch": batch != 128,
+            "--pictures": pictures != 48,
+            "--skip-broken": skip_broken,
+            "--device": device != "auto",
+        }
+        for flag in (name for name, given in asked.items() if given):
+            raise EquipoiseError(
+                f"{flag} needs classifiers and --data: the embedded default has its own settings."
+            )
+        run, page = embedded(out or Path("runs/digits"))
+    else:
+        if not classifiers or data is None:
+            missing = "a classifier" if data is not None else "--data"
+            raise EquipoiseError(
+                f"An audit needs {missing} as well: equipoise audit local:runs/digits/ladder/l2-1 --data digits"
+            )
+        from equipoise.audit import audit as run_audit
+        from equipoise.images import load_images
+        from equipoise.report import report as write_page
+
+        run = run_audit(
+            classifiers,
+            load_images(data, split),
+            probe or ("standard", "adversarial:l2:0.5"),
+            out or Path("runs/audit"),
+            on,
+            limit=limit,
+            seed=seed,
+            batch=batch,
+            pictures=pictures,
+            skip_broken=skip_broken,
+            device=device,
+        )
+        page = write_page(run, run.folder / "report.html")
+    print_summary(run)
+    say(f"Page: {page}")
+
+
+@app.command
+def check(classifier: str, *, data: str, split: str = "test", device: str = "auto") -> None:
+    """Look a classifier over before an hour is spent on it; exits with 1 when something is wrong.
+
+    Parameters
+    ----------
+    classifier
+        What to look over: local:DIR, package.module:function, timm:NAME, ...
+    data
+        Images with labels: digits, folder:PATH or parquet:PATH.
+    split
+        Which part of the images.
+    device
+        auto, cpu, cuda or cuda:1.
+    """
+    from equipoise.audit import check as run_check
+    from equipoise.images import load_images
+
+    checks = run_check(classifier, load_images(data, split), device=device)
+    colours = {"pass": "green", "warn": "yellow", "fail": "red"}
+    table = Table("check", "", "finding", "remedy")
+    for item in checks:
+        status = f"[{colours[item.status]}]{item.status}[/]"
+        table.add_row(item.name, status, escape(item.finding), escape(item.remedy))
+    Console().print(table)
+    if any(item.status == "fail" for item in checks):
+        sys.exit(1)
+
+
+@app.command
+def report(run: Path, *, out: Path | None = None) -> None:
+    """Write the page of a run.
+
+    Parameters
+    ----------
+    run
+        The folder that an audit wrote.
+    out
+        The page. [default: report.html in the run's folder]
+    """
+    from equipoise.report import report as write_page
+
+    say(f"Page: {write_page(run, out or run / 'report.html')}")
+
+
+def print_summary(run: Any) -> None:
+    rows = run.summary()
+    shown = [row for row in rows if row.better == "high" and row.unit == "share"]
+    names = list(dict.fromkeys(row.name for row in shown))
+    cells = {(row.classifier, row.name): row for row in rows}
+    caption = "with 95 % intervals; robust accuracy is an upper bound"
+    table = plain_table("classifier", caption)
+    for name in names:
+        table.add_column(name, min_width=len("0.000–0.000"))
+    for classifier in run.classifiers:
+        found = [cells.get((classifier, name)) for name in names]
+        shown = [f"{s.value:.3f}\n[dim]{s.low:.3f}–{s.high:.3f}[/dim]" if s else "" for s in found]
+        table.add_row(escape(classifier), *shown)
+    Console().print(table)
+    for check in run.soundness():
+        if check.warns:
+            say(f"Warning: {check.classifier}, {check.probe}: {check.finding}. {check.remedy}")

@@ -1,0 +1,299 @@
+"""Verbs that reproduce a paper: train, make, measure, test every claim, and write a page."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from equipoise.cli.app import app, say
+
+__all__ = ["counterfactual", "study"]
+
+study = App(
+    name="study",
+    help="Reproduce a paper: train, make, measure, test every claim, and write a page.\n\n"
+    "Repeating a command goes on where it stopped.",
+)
+app.command(study)
+
+
+@study.command
+def counterfactual(
+    *,
+    out: Path = Path("runs/counterfactual"),
+    data: str = "digits",
+    norm: Literal["l2", "linf"] = "l2",
+    radii: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    net: Literal["mlp", "residual"] = "mlp",
+    widths: Annotated[list[int], Parameter(consume_multiple=True)] = [],  # noqa: B006
+    blocks: int = 1,
+    epochs: int = 100,
+    batch: int = 128,
+    rate: float = 4e-3,
+    shift: int = 0,
+    flip: bool = False,
+    limit: int = 0,
+    attack_steps: int = 7,
+    denoiser: str = "",
+    denoiser_steps: int | None = None,
+    width: str = "18%",
+    guidance: float = 2.0,
+    originals: int = 300,
+    published_originals: int = 100,
+    per_class: int = 2,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Do counterfactual examples complicate adversarial training? arXiv 2404.10588.
+
+    Without options on the embedded digits, in a few minutes on two CPU cores.
+
+    Parameters
+    ----------
+    out
+        The study's folder.
+    data
+        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; the split train is used.
+    norm
+        Of the adversary.
+    radii
+        One classifier each, rising from 0, in units of images in [0, 1]; 8/255 may be written so. [default: 0 0.25
+        0.5 1 1.5]
+    net
+        mlp, or residual for images of 8x8 to 64x64 pixels.
+    widths
+        Of the network's layers or stages; the network's own when left out.
+    blocks
+        Residual blocks in each stage.
+    epochs
+        Passes over the training images.
+    batch
+        Images in each training step.
+    rate
+        Peak learning rate.
+    shift
+        Random shifts by up to so many pixels.
+    flip
+        Mirror images at random.
+    limit
+        Train classifiers on at most so many images, a random sample; 0 for all.
+    attack_steps
+        Of projected gradient descent in each step of adversarial training.
+    denoiser
+        A denoiser to use instead of training one: local:DIR, edm:FILE.pkl?unconditional=FILE.pkl, diffusers:FOLDER.
+    denoiser_steps
+        Steps of the denoiser's training; what suits the size of the images when left out.
+    width
+        Of the neighbourhoods: 0.3 for images in [-1, 1], or 18%, a share of the data's own L2 size.
+    guidance
+        Of the sampler.
+    originals
+        How many images get counterfactuals.
+    published_originals
+        How many of them also with the published sampler, which takes five times as many passes.
+    per_class
+        Counterfactuals of each image and class.
+    seed
+        Of everything random.
+    device
+        auto, cpu, cuda or cuda:1.
+    """
+    from equipoise.studies import Settings
+    from equipoise.studies import counterfactual as run_study
+    from equipoise.training import Recipe
+
+    recipe = Recipe(
+        net=net,
+        widths=tuple(widths),
+        blocks=blocks,
+        epochs=epochs,
+        batch=batch,
+        rate=rate,
+        shift=shift,
+        flip=flip,
+        limit=limit,
+        seed=seed,
+    )
+    run, page = run_study(
+        out,
+        Settings(
+            data=data,
+            norm=norm,
+            radii=tuple(radii or Settings.radii),
+            recipe=recipe,
+            attack_steps=attack_steps,
+            denoiser=denoiser,
+            denoiser_steps=denoiser_steps,
+            width=width,
+            guidance=guidance,
+            originals=originals,
+            published_originals=published_originals,
+            per_class=per_class,
+            seed=seed,
+            device=device,
+        ),
+    )
+    _print_claims(run, page)
+
+
+Words = Annotated[list[str] | None, Parameter(consume_multiple=True)]
+
+
+@study.command
+def odds(
+    *,
+    out: Path = Path("runs/odds"),
+    data: str = "digits",
+    radii: Words = None,
+    linf_radii: Words = None,
+    half_radii: Words = None,
+    sizes: Annotated[list[int] | None, Parameter(consume_multiple=True)] = None,
+    seeds: int = 5,
+    net: Literal["mlp", "residual"] = "mlp",
+    widths: Annotated[list[int], Parameter(consume_multiple=True)] = [],  # noqa: B006
+    blocks: int = 1,
+    batch: int = 128,
+    rate: float = 4e-3,
+    shift: int = 0,
+    flip: bool = False,
+    steps: int = 300,
+    attack_steps: int = 7,
+    far: str = "2",
+    test: int = 0,
+    originals: int = 100,
+    denoiser: str = "",
+    pair: Words = None,
+    linear_radii: Words = None,
+    linear_radius: str = "0.2",
+    feature_images: int = 0,
+    feature_changes: str = "0.75",
+    feature_radius: str = "0.25",
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Is robustness at odds with accuracy? arXiv 1805.12152.
+
+    Without options on the embedded digits, in some minutes on two CPU cores.
+
+    Parameters
+    ----------
+    out
+        The study's folder.
+    data
+        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; the splits train and test are used.
+    radii
+        Of L2 training, rising, in units of images in [0, 1]. [default: 0.5 1 1.5]
+    linf_radii
+        Of Linf training; 8/255 may be written so. [default: 0.1 0.2 0.3]
+    half_radii
+        Of L2 training where half of each batch is natural. [default: 1 1.5]
+    sizes
+        Numbers of training images, rising; 0 for all of them. [default: 50 100 200 500 0]
+    seeds
+        Trainings of each kind and size.
+    net
+        mlp, or residual for images of 8x8 to 64x64 pixels.
+    widths
+        Of the network's layers or stages; the network's own when left out.
+    blocks
+        Residual blocks in each stage.
+    batch
+        Images in each training step.
+    rate
+        Peak learning rate.
+    shift
+        Random shifts by up to so many pixels.
+    flip
+        Mirror images at random.
+    steps
+        Of the optimiser in every training.
+    attack_steps
+        Of projected gradient ascent in each step of adversarial training.
+    far
+        L2 radius of the adversarial examples far beyond training.
+    test
+        At most so many test images, a random sample; 0 for all.
+    originals
+        Test images that get counterfactuals, which gradients are compared with; 0 for none.
+    denoiser
+        What draws them, instead of training one: local:DIR, edm:FILE.pkl?unconditional=FILE.pkl, diffusers:FOLDER.
+    pair
+        Two classes for the linear experiment. [default: 5 7, or the first two]
+    linear_radii
+        Linf radii that its rules are trained for, the first one 0. [default: 0 0.1 0.2 0.3]
+    linear_radius
+        Linf radius it is attacked with.
+    feature_images
+        Training images that feature sets are made of, a random sample; 0 for all.
+    feature_changes
+        L2 radius within which images are changed into other classes for the feature sets.
+    feature_radius
+        L2 radius of the attack on what was learnt from these sets.
+    seed
+        Of everything random.
+    device
+        auto, cpu, cuda or cuda:1.
+    """
+    from equipoise.studies import OddsSettings
+    from equipoise.studies import odds as run_study
+    from equipoise.training import Recipe
+
+    given = {
+        "radii": radii,
+        "linf_radii": linf_radii,
+        "half_radii": half_radii,
+        "sizes": sizes,
+        "pair": pair,
+        "linear_radii": linear_radii,
+    }
+    recipe = Recipe(
+        net=net,
+        widths=tuple(widths),
+        blocks=blocks,
+        batch=batch,
+        rate=rate,
+        shift=shift,
+        flip=flip,
+    )
+    chosen: dict[str, Any] = {k: tuple(v) for k, v in given.items() if v is not None}
+    run, page = run_study(
+        out,
+        OddsSettings(
+            data=data,
+            seeds=seeds,
+            recipe=recipe,
+            steps=steps,
+            attack_steps=attack_steps,
+            far=far,
+            test=test,
+            originals=originals,
+            denoiser=denoiser,
+            linear_radius=linear_radius,
+            feature_images=feature_images,
+            feature_changes=feature_changes,
+            feature_radius=feature_radius,
+            seed=seed,
+            device=device,
+            **chosen,
+        ),
+    )
+    _print_claims(run, page)
+
+
+def _print_claims(run: Any, page: Path) -> None:
+    table = Table("claim", "classifier", "statistic", "value", "95 % interval", "verdict")
+    colours = {"holds": "green", "fails": "red", "undecided": "yellow"}
+    for claim in run.claims():
+        table.add_row(
+            claim.id,
+            escape(claim.classifier or ""),
+            f"{claim.statistic} > {claim.bound:g}",
+            f"{claim.value:.3f}",
+            f"{claim.low:.3f} to {claim.high:.3f}",
+            f"[{colours[claim.verdict]}]{claim.verdict}[/]",
+        )
+    Console().print(table)
+    say(f"Page: {page}")
