@@ -138,6 +138,7 @@ def test_options_can_stand_in_a_file(tmp_path, capsys):
         (["--decay", "0"], "positive weight decay"),
         (["--samples", "1"], "at least 2 samples"),
         (["--samples", "many"], "--samples"),
+        (["--seed=-1"], "a seed of at least 0"),
         (["--out", "chart.gif"], ".html, .svg, .png, .pdf"),
         (["--out", "chart"], ".html, .svg, .png, .pdf"),
         (["--dd", "3"], "--dd"),

@@ -74,7 +74,13 @@ class Dichotomy:
         return self.eta * math.sqrt(self.d)
 
     def sample(self, n: int, seed: int = 0) -> tuple[NDArray, NDArray]:
-        """n draws: features with shape (n, d + 1) and labels +-1 with shape (n,)."""
+        """n draws: features with shape (n, d + 1) and labels +-1 with shape (n,).
+
+        Raises:
+            EquipoiseError: for a negative seed.
+        """
+        if seed < 0:
+            raise EquipoiseError(f"sample needs a seed of at least 0, not {seed!r}.")
         rng = np.random.default_rng(seed)
         y = rng.choice([-1, 1], n)
         robust = np.where(rng.random(n) < self.p, y, -y)
