@@ -204,7 +204,7 @@ def test_ctrl_c_in_the_middle_of_a_query(monkeypatch, capsys):
     def query(tokens):
         raise RuntimeError("Query interrupted")
 
-    monkeypatch.setattr("equipoise.cli.main._with_config", query)
+    monkeypatch.setattr("equipoise.cli.entry._with_config", query)
     with pytest.raises(SystemExit) as stop:
         main([])
     assert stop.value.code == 130

@@ -2,6 +2,6 @@
 
 from equipoise.cli import audit, counterfactuals, study, theory, training
 from equipoise.cli.app import app
-from equipoise.cli.main import main
+from equipoise.cli.entry import main
 
 __all__ = ["app", "main", "audit", "training", "counterfactuals", "study", "theory"]

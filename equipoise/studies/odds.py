@@ -13,6 +13,7 @@ not what is used here: this is a conceptual replication, and radii, sizes and re
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
