@@ -191,13 +191,14 @@ def main():
     print(
         f"\n{asked.data}, {len(images)} test images, {asked.net}, {asked.seeds} seeds, per cent\n"
     )
-    print("| radius | objective | standard | minus standard training's | robust | minus PGD's |")
-    print("|---|---|---|---|---|---|")
+    heads = ("standard", "minus standard's", "minus PGD's", "robust", "minus PGD's")
+    print(f"| radius | objective | {' | '.join(heads)} |\n{'|---' * (2 + len(heads))}|")
     for threat in threats:
         for name in OBJECTIVES:
             standard, robust = right[name, threat]
-            cells = [shown(standard), shown(standard - right["standard", threat][0])]
-            cells += [shown(robust), shown(robust - right["pgd", threat][1])]
+            usual, worst = right["pgd", threat]
+            parts = (standard, standard - right["standard", threat][0], standard - usual)
+            cells = [shown(values) for values in (*parts, robust, robust - worst)]
             print(f"| {threat} | {name} | {' | '.join(cells)} |")
     print(
         "\n| objective | forward passes | backward passes | ms a step | of standard training's |"

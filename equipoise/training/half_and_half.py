@@ -1,7 +1,7 @@
 """Half natural, half adversarial: a fair coin for each image and step says on which of the two it is trained.
 
 min over weights of E[(-log f_y(x) - log f_y(x')) / 2], x' as in PGD training. Only images whose coin says so are
-attacked, so that a step costs about half of one of PGD training.
+attacked, so that a step takes little more than half of the passes of PGD training.
 
 References:
     Robustness may be at odds with accuracy (Tsipras et al., 2019), figure 7, https://arxiv.org/abs/1805.12152
