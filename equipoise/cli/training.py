@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from equipoise.cli.app import app, say
 
@@ -125,7 +125,7 @@ def train(
     )
     if os.environ.get("RANK", "0") != "0":
         return
-    table = Table("rung", "chosen epoch", "held-out accuracy", "under attack")
+    table = Table(Column("rung", no_wrap=True), "chosen epoch", "held-out accuracy", "under attack")
     for rung in rungs:
         chosen = rung.facts["selected"]
         table.add_row(
