@@ -89,7 +89,7 @@ def test_the_nearest_image_decides_as_in_scikit_learn(splits, tmp_path):
     distance = peer.kneighbors(asked.images.flatten(1))[0][:, 0]
     assert isinstance(clf.net, NearestImages)
     spread = clf.net.spread.item()
-    assert (-2 * spread * logits.amax(1)).sqrt().numpy() == pytest.approx(distance, abs=1e-3)
+    assert (-spread * logits.amax(1) / 64).sqrt().numpy() == pytest.approx(distance, abs=1e-3)
     again = remember(train, tmp_path / "nearest-image")
     assert again.fingerprint() == clf.fingerprint()
     with pytest.raises(eq.EquipoiseError, match="other images"):

@@ -1,8 +1,8 @@
 """The nearest known image as a classifier: nothing is learnt, so it shares no weights and no gradients with networks.
 
-z_k = -min over known images x_i of class k of ||x - x_i||_2^2 / (2 s^2), s^2 being the mean squared distance of a known
-image to the nearest other one of its class (1 where there is none), so that the softmax is that of Gaussian kernels
-around the nearest images.
+z_k = -D min over known images x_i of class k of ||x - x_i||_2^2 / s^2, for images of D pixels and channels and s^2 the
+mean squared distance of a known image to the nearest other one of its class (1 where there is none). The softmax is
+then that of Gaussians around the nearest images, two draws of which are as far apart as neighbours are.
 
 References:
     Nearest neighbor pattern classification (Cover and Hart, 1967), https://doi.org/10.1109/TIT.1967.1053964
@@ -55,4 +55,4 @@ class NearestImages(nn.Module):
         apart = torch.cdist(flat, self.pixels.to(flat.dtype)).square()
         nearest = torch.full((len(flat), self.classes), FAR, dtype=flat.dtype, device=flat.device)
         nearest = nearest.scatter_reduce(1, self.labels.expand(len(flat), -1), apart, "amin")
-        return -nearest / (2 * self.spread)
+        return -nearest * flat.shape[1] / self.spread

@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from equipoise.cli.app import app, say
+from equipoise.cli.app import app, plain_table, say
 
 __all__ = ["counterfactual", "study"]
 
@@ -284,16 +283,22 @@ def odds(
 
 
 def _print_claims(run: Any, page: Path) -> None:
-    table = Table("claim", "classifier", "statistic", "value", "95 % interval", "verdict")
-    colours = {"holds": "green", "fails": "red", "undecided": "yellow"}
+    """Each statement once, with the classifiers that it holds of and those that it fails of."""
+    said: dict[tuple[str, str], dict[str, list[str]]] = {}
     for claim in run.claims():
-        table.add_row(
-            claim.id,
-            escape(claim.classifier or ""),
-            f"{claim.statistic} > {claim.bound:g}",
-            f"{claim.value:.3f}",
-            f"{claim.low:.3f} to {claim.high:.3f}",
-            f"[{colours[claim.verdict]}]{claim.verdict}[/]",
-        )
+        verdicts = said.setdefault((claim.id, claim.text), {})
+        verdicts.setdefault(claim.verdict, []).append(claim.classifier or "")
+    table = plain_table(
+        "claim", "holds, fails or is undecided by its 95 % interval; numbers are on the page"
+    )
+    table.add_column("statement")
+    table.add_column("verdict")
+    colours = {"holds": "green", "fails": "red", "undecided": "yellow"}
+    for (name, text), verdicts in said.items():
+        found = []
+        for verdict in (v for v in colours if v in verdicts):
+            of = ", ".join(filter(None, verdicts[verdict])) if len(verdicts) > 1 else ""
+            found.append(f"[{colours[verdict]}]{verdict}[/] {escape(of)}".rstrip())
+        table.add_row(name, escape(text), "\n".join(found))
     Console().print(table)
     say(f"Page: {page}")

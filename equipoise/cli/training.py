@@ -125,7 +125,9 @@ def train(
     )
     if os.environ.get("RANK", "0") != "0":
         return
-    table = Table(Column("rung", no_wrap=True), "chosen epoch", "held-out accuracy", "under attack")
+    table = Table(
+        Column("rung", no_wrap=True), "chosen epoch", "held-out accuracy", "under attack"
+    )
     for rung in rungs:
         chosen = rung.facts["selected"]
         table.add_row(
