@@ -115,6 +115,10 @@ def test_small_networks_get_one_thread_and_give_the_others_back():
         assert torch.get_num_threads() == 2
         with enough_threads(large, torch.rand(128, 4000)):
             assert torch.get_num_threads() == 2
+        with enough_threads(
+            NearestImages(shape=(1, 2, 2), classes=2, count=2), torch.rand(4, 1, 2, 2)
+        ):
+            assert torch.get_num_threads() == 2
         with pytest.raises(ZeroDivisionError), enough_threads(small, torch.rand(1, 1, 8, 8)):
             raise ZeroDivisionError
         assert torch.get_num_threads() == 2
