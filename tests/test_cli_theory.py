@@ -242,11 +242,16 @@ def figure(model, eps):
     ("model", "eps"),
     [
         (Dichotomy(), 0.4),
-        (Dichotomy(), 0.1),
-        (Dichotomy(), 0.0),
-        (Dichotomy(), 1.0),
-        (Dichotomy(p=0.5), 0.4),
-        (Dichotomy(eta=0.7), 1.4),
+        *(
+            pytest.param(model, eps, marks=pytest.mark.slow)
+            for model, eps in (
+                (Dichotomy(), 0.1),
+                (Dichotomy(), 0.0),
+                (Dichotomy(), 1.0),
+                (Dichotomy(p=0.5), 0.4),
+                (Dichotomy(eta=0.7), 1.4),
+            )
+        ),
     ],
 )
 def test_the_chart_is_valid_vega_lite(model, eps):

@@ -118,6 +118,7 @@ def test_relabelled_images_stay_within_the_threat_and_fool(tmp_path, trained, th
         assert torch.equal(found.images, eight_bit(own.images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [match_features, relabel])
 def test_neither_batches_nor_shards_matter(tmp_path, trained, make, monkeypatch):
     data = small_digits()

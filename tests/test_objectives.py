@@ -247,7 +247,7 @@ def test_objectives_are_chosen_by_name_and_share_the_lowest_rung(
 ):
     asked = []
 
-    def record(images, objective, recipe, folder, *, accelerator):
+    def record(images, objective, recipe, folder, *, accelerator, shown):
         asked.append((folder.name, objective))
 
     monkeypatch.setattr("equipoise.training.ladder.fit", record)
@@ -270,6 +270,7 @@ def test_objectives_are_chosen_by_name_and_share_the_lowest_rung(
     assert not asked
 
 
+@pytest.mark.slow
 def test_adversarial_objectives_buy_more_robustness_than_noise_of_the_same_size(
     train_digits, tmp_path, digits
 ):

@@ -161,7 +161,8 @@ def test_gains_are_paired_by_seed_and_image(splits, tmp_path):
     assert largest[arm.name] == f"local:{tmp_path / '60' / '3' / arm.name}"
 
 
-def test_two_classes_reproduce_the_papers_ordering(splits):
+def test_two_classes_reproduce_the_papers_ordering(splits, monkeypatch):
+    monkeypatch.setattr("equipoise.studies.two_classes.RESAMPLES", 40)
     found = attack_two_classes(*splits, ("5", "7"), [0.0, 0.1, 0.2, 0.3], 0.2)
     about = found.exhibits()["two-classes"]
     robust = [row["robust"] for row in about]

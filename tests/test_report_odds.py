@@ -44,7 +44,9 @@ def run(trained, tmp_path_factory):
         FeatureUse("digits"),
     ]
     found = eq.audit([named, first], test, probes, folder / "run", limit=60, pictures=20)
-    linear = attack_two_classes(train, test, ("5", "7"), [0.0, 0.2], 0.2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("equipoise.studies.two_classes.RESAMPLES", 10)
+        linear = attack_two_classes(train, test, ("5", "7"), [0.0, 0.2], 0.2)
     sizes = [
         {
             "family": family,
