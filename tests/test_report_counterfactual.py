@@ -18,11 +18,11 @@ from test_counterfactual_sets import brightness_oracle, grey_set, sampler
 
 import equipoise as eq
 from equipoise.audit import Estimate, judge, write_claims
+from equipoise.audit.difference import paired_difference
 from equipoise.counterfactuals import CounterfactualSet, make_set, measure_quality
 from equipoise.images import Arrays, Subset
 from equipoise.report.claims import lay_out
 from equipoise.report.counterfactual import by_proximity, on_the_ladder, on_the_way
-from equipoise.report.difference import paired_difference
 from equipoise.report.distances import distances
 from equipoise.report.doubts import doubts
 from equipoise.report.making import references

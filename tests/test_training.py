@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -273,3 +274,12 @@ def test_two_processes_train_like_one(tmp_path, objective, digits):
             eq.load_classifier(f"local:{tmp_path / n / rung}")(digits[0]) for n in ("one", "two")
         )
         assert (one - two).abs().max() < 1e-4
+
+
+def test_without_held_out_images_the_last_weights_are_taken(train_digits, tmp_path, capsys):
+    recipe = replace(RECIPE, held_out=0.0, limit=40, epochs=5)
+    rung = fit(train_digits, Standard(), recipe, tmp_path / "all", accelerator="cpu")
+    log = [json.loads(x) for x in (tmp_path / "all" / "metrics.jsonl").read_text().splitlines()]
+    assert rung.facts["images"] == 40
+    assert rung.facts["selected"] == log[-1]
+    assert set(log[-1]) == {"epoch", "loss", "seconds"}

@@ -3,7 +3,7 @@
     spearman    correlation of ranks; with controls, of what is left of the ranks once a linear fit of the controls'
                 ranks is taken away (partial rank correlation)
     auroc       probability that a random positive image scores above a random negative one, ties counting half
-    difference  mean of paired differences
+    difference  mean of paired differences; of yes and no with the exact interval where few images differ
 
 Intervals are the 2.5 % and 97.5 % quantiles over 1,000 resamples of whole images, each statistic computed anew.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from equipoise.audit.difference import paired_difference
 from equipoise.audit.statistics import Estimate
 
 __all__ = ["auroc", "bootstrap", "difference", "one_hot", "spearman", "spearman_gap"]
@@ -85,8 +86,13 @@ def auroc(score: NDArray, positive: NDArray, *, seed: int = 0) -> Estimate:
 
 
 def difference(a: NDArray, b: NDArray, *, seed: int = 0) -> Estimate:
-    """Mean of a - b over the same images, both with shape (N,)."""
-    gap = np.asarray(a, float) - np.asarray(b, float)
+    """Mean of a - b over the same images, both with shape (N,); where both only say yes or no, as `paired_difference`
+    has it."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if len(a) >= FEWEST and np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all():
+        found = paired_difference(b, a, seed=seed)
+        return Estimate(found.value, found.low, found.high, found.n, found.method)
+    gap = a - b
     return bootstrap(lambda rows: float(gap[rows].mean()), len(gap), seed)
 
 

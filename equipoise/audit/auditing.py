@@ -185,6 +185,13 @@ def _refuse_broken(plan: Plan, folder: Path) -> None:
             )
 
 
+def _command() -> str:
+    """The command line of this process, `python -m equipoise` by its usual name."""
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shlex.join([name, *sys.argv[1:]])
+
+
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
@@ -197,7 +204,7 @@ def _record(
     packages = ("equipoise", "torch", "numpy", "duckdb", "pillow")
     return {
         "schema": SCHEMA,
-        "command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command or _command(),
         "created": _now(),
         "finished": None,
         "seed": plan.seed,

@@ -14,8 +14,9 @@ from typing import Literal
 from equipoise.audit.statistics import Estimate
 from equipoise.errors import EquipoiseError
 from equipoise.files import read_json, write_json
+from equipoise.streams import digest
 
-__all__ = ["Claim", "judge", "read_claims", "write_claims"]
+__all__ = ["Claim", "judge", "read_claims", "shards_of", "write_claims"]
 
 Verdict = Literal["holds", "fails", "undecided"]
 
@@ -36,7 +37,8 @@ class Claim:
         n: images it was computed from.
         verdict: of the rule above.
         control: what the controls and falsifiers say, in sentences with their numbers.
-        source: where the statement comes from: "paper", "recalled" or "ours".
+        source: where the statement comes from: the "paper"; the paper, but with a "measure" of ours; a "later" paper; at
+            second hand, "recalled"; or "ours".
     """
 
     id: str
@@ -86,17 +88,26 @@ def judge(
     )
 
 
+def shards_of(folder: Path) -> str:
+    """A digest of the shards that the run in `folder` is made of: what was found in it is known by that."""
+    path = folder / "run.json"
+    if not path.is_file():
+        return ""
+    return digest([shard["file"] for shard in read_json(path)["shards"]])
+
+
 def write_claims(folder: Path, study: str, claims: Sequence[Claim]) -> None:
     """Writes claims.json into a run's folder, atomically; a number that is not finite becomes null."""
     rows = [
         {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         for row in map(asdict, claims)
     ]
-    write_json(folder / "claims.json", {"study": study, "claims": rows})
+    about = {"study": study, "run": shards_of(folder)}
+    write_json(folder / "claims.json", about | {"claims": rows})
 
 
 def read_claims(folder: Path) -> tuple[Claim, ...]:
-    """The claims in a run's folder; none when no study wrote any.
+    """The claims in a run's folder; none when no study wrote any, or when the run has been changed since.
 
     Raises:
         EquipoiseError: for a file that holds something else.
@@ -105,7 +116,10 @@ def read_claims(folder: Path) -> tuple[Claim, ...]:
     if not path.is_file():
         return ()
     try:
-        rows = read_json(path)["claims"]
+        found = read_json(path)
+        if found["run"] != shards_of(folder):
+            return ()
+        rows = found["claims"]
         numbers = ("value", "low", "high")
         return tuple(
             Claim(**row | {k: math.nan if row[k] is None else row[k] for k in numbers})

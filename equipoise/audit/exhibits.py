@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from equipoise.audit.claims import shards_of
 from equipoise.errors import EquipoiseError
 from equipoise.files import read_json, write_json
 
@@ -28,11 +29,12 @@ def write_exhibits(
         ]
         for name, listed in exhibits.items()
     }
-    write_json(folder / "exhibits.json", {"study": study, "exhibits": rows})
+    about = {"study": study, "run": shards_of(folder)}
+    write_json(folder / "exhibits.json", about | {"exhibits": rows})
 
 
 def read_exhibits(folder: Path) -> dict[str, list[Row]]:
-    """The exhibits in a run's folder by name; none when no study wrote any.
+    """The exhibits in a run's folder by name; none when no study wrote any, or when the run has been changed since.
 
     Raises:
         EquipoiseError: for a file that holds something else.
@@ -49,4 +51,4 @@ def read_exhibits(folder: Path) -> dict[str, list[Row]]:
         raise EquipoiseError(
             f"Cannot read the exhibits {path}: they are no lists of rows. Repeat the study."
         )
-    return exhibits
+    return exhibits if found.get("run") == shards_of(folder) else {}

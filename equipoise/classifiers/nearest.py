@@ -1,7 +1,7 @@
 """The nearest known image as a classifier: nothing is learnt, so it shares no weights and no gradients with networks.
 
 z_k = -D min over known images x_i of class k of ||x - x_i||_2^2 / s^2, for images of D pixels and channels and s^2 the
-mean squared distance of a known image to the nearest other one of its class (1 where there is none). The softmax is
+mean squared distance of a known image to the nearest other one of its class that is no copy (1 where there is none). The softmax is
 then that of Gaussians around the nearest images, two draws of which are as far apart as neighbours are.
 
 References:
@@ -46,7 +46,7 @@ class NearestImages(nn.Module):
         apart = torch.cdist(self.pixels, self.pixels).square()
         other = (self.labels[:, None] != self.labels) | torch.eye(len(labels), dtype=torch.bool)
         nearest = apart.masked_fill(other, torch.inf).amin(1)
-        paired = nearest.isfinite()
+        paired = nearest.isfinite() & (nearest > 0)
         self.spread = nearest[paired].mean() if paired.any() else torch.ones(())
 
     def forward(self, images: Tensor) -> Tensor:

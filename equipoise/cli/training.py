@@ -133,8 +133,8 @@ def train(
         table.add_row(
             f"local:{escape(str(out / rung.name))}",
             str(chosen["epoch"]),
-            f"{chosen['held_out_accuracy']:.1%}",
-            f"{chosen['score']:.1%}",
+            f"{chosen['held_out_accuracy']:.1%}" if "score" in chosen else "none held out",
+            f"{chosen['score']:.1%}" if "score" in chosen else "",
         )
     Console().print(table)
 

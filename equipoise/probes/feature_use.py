@@ -173,7 +173,7 @@ class FeatureUse(Probe):
     def metrics(self, columns: Columns) -> list[Metric]:
         values = np.asarray(columns["rank_correlation"], dtype=float)
         name = "rank correlation of gradient and label correlation"
-        return [Metric(name, values[~np.isnan(values)], "mean", better="neither")]
+        return [Metric(name, values[~np.isnan(values)], "mean", unit="number", better="neither")]
 
 
 def correlate(images: Images) -> LabelCorrelation:

@@ -141,7 +141,8 @@ class Gradients(Probe):
             values = np.asarray(columns[column], dtype=float)
             values = values[~np.isnan(values)]
             if len(values) or column == "sparsity" or (column == "alignment" and self.folder):
-                found.append(Metric(name, values, "mean", better="neither"))
+                unit = "share" if column == "inside" else "number"
+                found.append(Metric(name, values, "mean", unit=unit, better="neither"))
         return found
 
 

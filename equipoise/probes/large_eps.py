@@ -8,7 +8,7 @@ authors took 40 steps of 1.5 at the L2 radius 40 on ImageNet.
 The paper shows the images, and people see that those of robust classifiers look like the class they are taken for. A
 judge, another classifier, can be asked instead, which is our addition:
 
-    agrees        the judge reads x' as the attacked classifier does;  asked where that is not y, which is `moved`
+    agrees        the judge reads x' as the attacked classifier does;  asked where x is read as y and x' not, which is `moved`
     noise_agrees  the judge reads a random image so too that is as far from x: the control for distance alone
 
 Images made to fool one classifier fool others, too, so that a judge may agree without seeing any class; noise does not
@@ -121,7 +121,7 @@ class LargeEps(Probe):
         end = self._ascend(search, rows)
         after = [search.logits(rows, _between(images, end, k)) for k in range(1, POINTS)]
         prediction = after[-1].argmax(1)
-        moved = prediction != labels
+        moved = (before.argmax(1) == labels) & (prediction != labels)
         own_path = _probability([before, *after], prediction)
         distance = self.threat.distance(images, end)
         nothing: NDArray = np.full(len(images), None, dtype=object)

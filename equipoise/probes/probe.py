@@ -56,14 +56,15 @@ class Metric:
         name: in words, for tables and pages.
         values: with shape (N,).
         kind: "share" for the mean of zeros and ones, "mean" or "median" of numbers.
-        unit: "share" for what is between 0 and 1 and read in per cent, "distance" for what is measured in pixel units.
+        unit: "share" for what is between 0 and 1 and read in per cent, "distance" for what is measured in pixel units,
+            "number" for anything else, such as a correlation.
         better: whether people want it "high", or "neither" high nor low.
     """
 
     name: str
     values: NDArray
     kind: Literal["share", "mean", "median"]
-    unit: Literal["share", "distance"] = "share"
+    unit: Literal["share", "distance", "number"] = "share"
     better: Literal["high", "neither"] = "high"
 
 

@@ -3,7 +3,7 @@
 import sys
 from types import ModuleType
 
-from equipoise.report.difference import Difference, paired_difference
+from equipoise.audit.difference import Difference, paired_difference
 from equipoise.report.page import report
 
 __all__ = ["report", "Difference", "paired_difference"]

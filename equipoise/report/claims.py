@@ -20,6 +20,8 @@ MANY = 12
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "~"}
 SOURCES = {
     "paper": "stated in the paper",
+    "measure": "stated in the paper, which shows it in pictures or words; how it is measured is ours",
+    "later": "stated in a later paper, see the references",
     "recalled": "at second hand, not checked against the paper",
     "ours": "our own question",
 }

@@ -1,6 +1,6 @@
 """What should make a reader doubt a counterfactual set, or what was measured with it."""
 
-from equipoise.report.difference import paired_difference
+from equipoise.audit.difference import paired_difference
 from equipoise.report.finding import Finding
 from equipoise.report.reading import Drawn, Reading, paired
 from equipoise.report.sets import AGREEMENT, SPREAD

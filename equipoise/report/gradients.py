@@ -47,7 +47,7 @@ def _table(reading: Reading, spec: str) -> Table:
             values = np.asarray(columns.get(name, ()), dtype=float)
             values = values[~np.isnan(values)]
             if len(values):
-                metric = Metric(name, values, "mean", unit="distance")
+                metric = Metric(name, values, "mean", unit="number")
                 found[judged.name, head] = estimate(metric, seed=reading.record["seed"])
     heads = [head for head in COLUMNS if any((j.name, head) in found for j in reading.classifiers)]
     rows = []

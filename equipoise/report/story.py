@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from equipoise.audit import Statistic
-from equipoise.report.difference import Difference, paired_difference
+from equipoise.audit.difference import Difference, paired_difference
 from equipoise.report.reading import UNNAMED, Drawn, Judged, Reading, Under, paired
 from equipoise.report.words import against, apart, count, percent, points, span
 

@@ -4,7 +4,7 @@ import datetime
 import math
 from collections.abc import Sized
 
-from equipoise.report.difference import Difference
+from equipoise.audit.difference import Difference
 
 __all__ = [
     "MINUS",

@@ -25,23 +25,24 @@ class ModelRules:
 
     Attributes:
         mixed: all rules of the setting that the page shows, judged at twice its mean.
-        standard: of the theorem's setting, fitted without an adversary, judged at twice its mean.
-        robust: likewise, fitted against that adversary.
-        samples: to which these two were fitted.
+        machines: of the theorem's setting, the support vector machines without an adversary and against that of
+            training at twice the mean, both trained on the model itself.
+        fitted: likewise, logistic rules fitted to samples.
+        samples: how many.
     """
 
     mixed: Sequence[Rule]
-    standard: Rule
-    robust: Rule
+    machines: tuple[Rule, Rule]
+    fitted: tuple[Rule, Rule]
     samples: int
     p: float = THEOREM.p
 
-    def room(self) -> float:
+    def slack(self) -> float:
         """What theorem 2.1 allows minus robust accuracy, the least over fitted rules and machines."""
         fitted = [rule for rule in self.mixed if rule.kind != "known"]
         return min(
             MIXED.bound(1 - rule.standard) - rule.robust
-            for rule in (*fitted, self.standard, self.robust)
+            for rule in (*fitted, *self.machines, *self.fitted)
         )
 
     def exhibits(self) -> dict[str, list[dict[str, Any]]]:
@@ -57,7 +58,8 @@ class ModelRules:
 def fit_rules(seed: int = 0) -> ModelRules:
     """Fits the rules to samples with this seed."""
     eps = 2 * MIXED.eta
-    radii = [0.0, eps / 4, eps / 2, eps]
+    # Between the second and the third the machine turns from the weak features to the robust one.
+    radii = [0.0, eps / 8, 3 * eps / 16, eps]
     mixed = [
         *known_rules(MIXED, eps),
         *machines(MIXED, eps, radii),
@@ -65,4 +67,5 @@ def fit_rules(seed: int = 0) -> ModelRules:
     ]
     far = 2 * THEOREM.eta
     standard, robust = fitted_rules(THEOREM, far, SAMPLES[-1:], [0.0, far], seed)
-    return ModelRules(mixed, standard, robust, SAMPLES[-1])
+    first, second = machines(THEOREM, far, [0.0, far])
+    return ModelRules(mixed, (first, second), (standard, robust), SAMPLES[-1])

@@ -29,7 +29,7 @@ BOX = (0.0, 1.0)
 USED = 0.01
 """A weight counts as used above this share of the largest."""
 
-MOST = 2000
+MOST = 500
 """Training images at most, a random sample."""
 
 RESAMPLES = 200
@@ -50,8 +50,9 @@ class TwoClasses:
         top: the rule of standard training on so many inputs, for each of `kept`.
         correlations: of each input with the label, with shape (n,).
         x, y: test images and labels.
-        weak: for each resample of the training images the share of the weight that standard training puts on inputs
-            below the median correlation, minus that of robust training.
+        images: how many training images there are.
+        weak: for each resample of them the share of the weight that standard training puts on inputs below the median
+            correlation, minus that of training at the attack's radius.
     """
 
     pair: tuple[str, str]
@@ -63,7 +64,18 @@ class TwoClasses:
     correlations: NDArray
     x: NDArray
     y: NDArray
+    images: int
     weak: NDArray
+
+    @property
+    def standard(self) -> LinearRule:
+        """The rule of standard training."""
+        return self.rules[0]
+
+    @property
+    def robust(self) -> LinearRule:
+        """The rule trained at the radius of the attack."""
+        return self.rules[self.radii.index(self.radius)]
 
     def right(self, rule: LinearRule, eps: float = 0.0, *, boxed: bool = True) -> NDArray:
         """Which test images withstand, with shape (N,)."""
@@ -73,9 +85,6 @@ class TwoClasses:
         """Rows by radius of training, by number of inputs kept, and by input."""
         order = np.argsort(-self.correlations, kind="stable")
         shown = order[np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int)]
-        robust = (
-            self.radii.index(self.radius) if self.radius in self.radii else len(self.radii) - 1
-        )
         return {
             "two-classes": [
                 {
@@ -100,12 +109,12 @@ class TwoClasses:
             ],
             "two-classes-weights": [
                 {
-                    "trained": format_radius(self.radii[k]),
+                    "trained": format_radius(radius),
                     "correlation": round(float(self.correlations[i]), 4),
                     "weight": round(float(size[i]), 5),
                 }
-                for k in (0, robust)
-                for size in [_relative(self.rules[k])]
+                for radius, rule in ((0.0, self.standard), (self.radius, self.robust))
+                for size in [_relative(rule)]
                 for i in shown
             ],
         }
@@ -130,8 +139,8 @@ class TwoClasses:
     def moved(self) -> Estimate:
         """By how much more of its weight standard training puts on weakly correlated inputs, over training images."""
         low, high = np.quantile(self.weak, [0.025, 0.975])
-        value = _weak(self.rules[0], self.correlations) - _weak(self.rules[-1], self.correlations)
-        return Estimate(value, float(low), float(high), len(self.weak), "bootstrap")
+        value = _weak(self.standard, self.correlations) - _weak(self.robust, self.correlations)
+        return Estimate(value, float(low), float(high), self.images, "bootstrap")
 
 
 def attack_two_classes(
@@ -146,22 +155,22 @@ def attack_two_classes(
     """Fits rules for each of the radii on the images of two classes, and attacks them exactly on the test images.
 
     Arguments:
-        train: images to fit on, at most 2,000 of the two classes.
+        train: images to fit on, at most 500 of the two classes.
         test: images to attack.
         pair: names of the classes.
-        radii: of training, the first one 0.
+        radii: of training, the first one 0, that of the attack among them.
         radius: of the attack.
         seed: of the sample and of the resamples.
     """
-    x, y = _two(train, pair, seed)
-    at, label = _two(test, pair, seed)
+    x, y = _two(train, pair, seed, MOST)
+    at, label = _two(test, pair, seed, len(test))
     correlations = label_correlations(x, y)
     kept = [k for k in (2**p for p in range(1, 20)) if k < x.shape[1]] + [x.shape[1]]
     rng = np.random.default_rng(seed)
     weak = []
-    for _ in range(RESAMPLES if x.shape[1] <= 100 else RESAMPLES // 10):
+    for _ in range(RESAMPLES):
         rows = rng.integers(0, len(y), len(y))
-        standard, robust = (fit_linear(x[rows], y[rows], eps) for eps in (0.0, radii[-1]))
+        standard, robust = (fit_linear(x[rows], y[rows], eps) for eps in (0.0, radius))
         found = label_correlations(x[rows], y[rows])
         weak.append(_weak(standard, found) - _weak(robust, found))
     return TwoClasses(
@@ -174,12 +183,13 @@ def attack_two_classes(
         correlations,
         at,
         label,
+        len(y),
         np.array(weak),
     )
 
 
-def _two(images: Images, pair: tuple[str, str], seed: int) -> tuple[NDArray, NDArray]:
-    """Pixels with shape (N, n) and labels -1 and +1 of the images of two classes."""
+def _two(images: Images, pair: tuple[str, str], seed: int, most: int) -> tuple[NDArray, NDArray]:
+    """Pixels with shape (N, n) and labels -1 and +1 of at most so many images of two classes."""
     pixels, labels = [], []
     wanted = {images.classes.index(name): sign for name, sign in zip(pair, (-1, 1), strict=True)}
     for start in range(0, len(images), 1000):
@@ -188,7 +198,7 @@ def _two(images: Images, pair: tuple[str, str], seed: int) -> tuple[NDArray, NDA
             if label in wanted:
                 pixels.append(image.flatten().numpy())
                 labels.append(wanted[label])
-    rows = np.random.default_rng(seed).permutation(len(labels))[:MOST]
+    rows = np.random.default_rng(seed).permutation(len(labels))[:most]
     return np.array(pixels, dtype=float)[rows], np.array(labels)[rows]
 
 

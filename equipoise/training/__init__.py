@@ -8,6 +8,7 @@ from equipoise.training.feature_sets import match_features, relabel
 from equipoise.training.fitting import fit
 from equipoise.training.half_and_half import HalfAndHalf
 from equipoise.training.ladder import rung_name, train_ladder
+from equipoise.training.many import Training, train_many
 from equipoise.training.nearest import remember
 from equipoise.training.objective import Objective
 from equipoise.training.pgd import PGD
@@ -19,6 +20,8 @@ from equipoise.training.trades import TRADES
 __all__ = [
     "train_ladder",
     "rung_name",
+    "train_many",
+    "Training",
     "fit",
     "remember",
     "Recipe",

@@ -3,7 +3,8 @@
 Notation. Step t of T uses the learning rate a(t); w are the weights, v their average,
 v <- m v + (1 - m) w with m = min(average, (1 + t) / (10 + t)). After every ceil(epochs / judgements)-th epoch, and
 after the last, v is judged on the held-out images by its accuracy under projected gradient descent at the objective's
-threat (clean accuracy without one); the best v is what training returns, the later of two equal ones.
+threat (clean accuracy without one); the best v is what training returns, the later of two equal ones. Where no images
+are held out it is the last v.
 
 Each global batch is dealt out to the processes of the engine, and every image brings its own random stream, so that the
 result does not depend on their number beyond rounding.
@@ -111,13 +112,15 @@ class _Fit:
                 started = time.monotonic()
                 line: dict[str, Any] = {"epoch": self.epoch + 1, "loss": self._one_epoch()}
                 self.epoch += 1
-                judged = self.epoch % every == 0 or self.epoch == recipe.epochs
-                if judged:
+                last = self.epoch == recipe.epochs
+                kept = last and not self.held_rows
+                if self.held_rows and (last or self.epoch % every == 0):
                     line |= self._judge()
                     note = f"held-out accuracy {line['held_out_accuracy']:.1%}, under attack {line['score']:.1%}"
+                    kept = line["score"] >= self.selected.get("score", 0.0)
                 line["seconds"] = round(time.monotonic() - started, 3)
                 self.log.append(line)
-                if judged and line["score"] >= self.selected.get("score", 0.0):
+                if kept:
                     self.selected = line
                     self.best = {k: v.clone() for k, v in self.average.state_dict().items()}
                 if time.monotonic() - saved_at > engine.SECONDS_BETWEEN_CHECKPOINTS:
@@ -129,7 +132,8 @@ class _Fit:
         """Builds the state of a training: as its checkpoint has it, if there is one."""
         self.fabric = fabric
         self.train_images = hold(self.images, self.train_rows)
-        self.held_images = hold(self.images, self.held_rows)
+        if self.held_rows:
+            self.held_images = hold(self.images, self.held_rows)
         self.net, self.average = self._fresh_net(), self._fresh_net()
         optimizer = torch.optim.AdamW(
             self.net.parameters(), lr=self.recipe.rate, weight_decay=self.recipe.decay

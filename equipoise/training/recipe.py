@@ -23,7 +23,7 @@ class Recipe:
         average: decay of the exponential moving average of the weights, per step.
         shift: random shifts by up to so many pixels, edges filled with zeros.
         flip: whether images are mirrored at random.
-        held_out: share of the training images kept for choosing the checkpoint.
+        held_out: share of the training images kept for choosing the checkpoint; with 0 the last one is taken.
         judgements: how many times they are asked, at most; evenly over the epochs, the last included.
         limit: train on at most so many images, a random sample; all when 0.
         seed: of everything random.
@@ -54,7 +54,7 @@ class Recipe:
             "decay": self.decay >= 0,
             "average": 0 <= self.average < 1,
             "shift": self.shift >= 0,
-            "held_out": 0 < self.held_out < 1,
+            "held_out": 0 <= self.held_out < 1,
             "judgements": self.judgements >= 1,
             "limit": self.limit >= 0,
         }
