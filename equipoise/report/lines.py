@@ -101,9 +101,9 @@ def _layers(
         dash = alt.Scale(domain=list(kinds), range=DASHES[: len(kinds)])
         line = line.encode(strokeDash=alt.StrokeDash("kind:N", scale=dash, legend=None))
         # Among dashes points would be noise: they are only there to be pointed at.
-        points = base.mark_point(filled=True, size=55, opacity=0).encode(y=y, tooltip=tips)
+        points = base.mark_point(filled=True, size=50, opacity=0).encode(y=y, tooltip=tips)
     else:
-        points = base.mark_point(filled=True, size=55).encode(y=y, opacity=shown(1), tooltip=tips)
+        points = base.mark_point(filled=True, size=50).encode(y=y, opacity=shown(1), tooltip=tips)
     if all(row.get("low") is None for row in rows):
         return [line, points]
     ends = {"y": alt.Y("low:Q"), "y2": alt.Y2("high:Q")}
