@@ -6,13 +6,9 @@ Every objective trains the same network by the same recipe for the same seeds, a
 the test images, at the radius it was trained for; the one of standard training at every radius. Networks and verdicts
 are kept in the folder `--out`, so that repeating the line continues.
 
-Notation. a_si says whether network s (of S, one a seed) is right about image i (of n); the accuracy is its mean a.
-Seeds and images are both samples, so that
-
-    variance of a = (variance over s of the mean over i) / S + (variance over i of the mean over s) / n,
-
-which counts the noise of single pairs twice and thus is rather too large, and the interval at 95 % is that of Student's
-t with Satterthwaite's degrees of freedom. Differences between two objectives are taken pair by pair first.
+Seeds and images are both samples: each cell is the mean of 0 and 1 over both with the 95 % interval of
+`equipoise.audit.statistics.across_trainings`, or without one for a single seed. Differences between two objectives are
+taken pair by pair first.
 
 Time is CPU seconds of one thread: of `--timed` epochs, the fixed cost of a training taken off, in rounds in which every
 objective has its turn; the median of the rounds counts, each set against standard training in its own round. A pass is
@@ -29,9 +25,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import stats
 
 from equipoise.attacks import WorstCase
+from equipoise.audit.statistics import across_trainings
 from equipoise.classifiers import build_net
 from equipoise.files import write_atomically
 from equipoise.images import load_images
@@ -79,18 +75,6 @@ def judge(classifier, images, threat, out):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda temporary: temporary.write_text(json.dumps(found)))
     return np.array(json.loads(path.read_text()), dtype=float)
-
-
-def interval(values):
-    """Mean and half its interval's width, of values with shape (S, n)."""
-    seeds, images = values.shape
-    over_seeds = values.mean(1).var(ddof=1) / seeds if seeds > 1 else 0.0
-    over_images = values.mean(0).var(ddof=1) / images
-    variance = over_seeds + over_images
-    if not variance:
-        return values.mean(), 0.0
-    weight = over_seeds**2 / max(1, seeds - 1) + over_images**2 / (images - 1)
-    return values.mean(), stats.t.ppf(0.975, variance**2 / weight) * variance**0.5
 
 
 def passes(objective, data, recipe):
@@ -185,8 +169,11 @@ def main():
     right = {key: np.stack(found, 1) for key, found in right.items()}
 
     def shown(values):
-        middle, half = interval(values)
-        return f"{100 * middle:.1f} ± {100 * half:.1f}" if values.any() else "–"
+        found = across_trainings(values)
+        if not values.any():
+            return "–"
+        half = "" if found.method == "none" else f" ± {100 * (found.high - found.value):.1f}"
+        return f"{100 * found.value:.1f}{half}"
 
     print(
         f"\n{asked.data}, {len(images)} test images, {asked.net}, {asked.seeds} seeds, per cent\n"

@@ -113,7 +113,7 @@ def test_confidence_is_averaged_over_images_of_like_proximity(reading):
     (figure,) = by_proximity(reading, drawn)
     rows = [r for r in figure.spec["datasets"]["rows"] if r["classifier"] == "two"]
     columns = reading.columns(drawn.spec, "two")
-    assert [r["images"] for r in rows] == [21, 21]
+    assert [r["at"].partition(", ")[2] for r in rows] == ["21 images", "21 images"]
     nearest = np.argsort(columns["proximity"], kind="stable")[:21]
     assert rows[0]["share"] == pytest.approx(columns["confidence"][nearest].mean(), abs=1e-4)
     assert rows[0]["distance"] < rows[1]["distance"]
@@ -125,7 +125,7 @@ def test_the_way_begins_at_the_image_and_ends_at_the_counterfactual(reading):
     (figure,) = on_the_way(reading, drawn)
     rows = figure.spec["datasets"]["rows"]
     columns = reading.columns(drawn.spec, "half")
-    mine = [r for r in rows if (r["classifier"], r["class"]) == ("half", "in the true class")]
+    mine = [r for r in rows if (r["classifier"], r["kind"]) == ("half", "in the true class")]
     assert [mine[0]["way"], mine[-1]["way"], len(mine)] == [0, 1, 9]
     assert mine[0]["share"] == pytest.approx(columns["confidence"].mean(), abs=1e-4)
     end = np.mean([path[-1] for path in columns["source_path"]])
@@ -209,7 +209,7 @@ def test_each_tile_shows_the_counterfactual_of_its_class(reading, run):
 
 def test_with_many_classes_every_tile_bears_its_name(reading, monkeypatch):
     monkeypatch.setattr("equipoise.report.strips.COLUMNS", 2)
-    monkeypatch.setattr("equipoise.report.strips.SIDE", 3)
+    monkeypatch.setattr("equipoise.report.rows.SIDE", 3)
     grid = lay(reading, reading.counterfactuals[0])
     assert grid and grid.heads == [] and grid.rows[0].strip.startswith("data:image/webp")
     monkeypatch.setattr("equipoise.report.strips.BUDGET", 1)

@@ -55,7 +55,8 @@ def counterfactual(
     out
         The study's folder.
     data
-        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; the split train is used.
+        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also with
+        ?classes=restricted-imagenet or restricted-imagenet-11-dogs. The split train is used.
     norm
         Of the adversary.
     radii
@@ -182,7 +183,8 @@ def odds(
     out
         The study's folder.
     data
-        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; the splits train and test are used.
+        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also with
+        ?classes=restricted-imagenet or restricted-imagenet-11-dogs. The splits train and test are used.
     radii
         Of L2 training, rising, in units of images in [0, 1]. [default: 0.5 1 1.5]
     linf_radii

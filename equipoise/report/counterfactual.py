@@ -6,28 +6,16 @@ to its counterfactuals. Proximity is a fact about the image and its set, the sam
 
 from typing import Any
 
-import altair as alt
 import numpy as np
-from altair.utils.schemapi import debug_mode
 
 from equipoise.audit import Estimate, Statistic
 from equipoise.audit.statistics import estimate
 from equipoise.probes import Metric
-from equipoise.report.figure import (
-    DASHES,
-    STROKES,
-    Figure,
-    across,
-    chart,
-    colour,
-    faded,
-    finish,
-    percents,
-    share_axis,
-)
+from equipoise.report.figure import Figure, across, percents
 from equipoise.report.ladder import Series, over_radii
+from equipoise.report.lines import by_classifier
 from equipoise.report.reading import Drawn, Judged, Reading, paired
-from equipoise.report.words import number, percent
+from equipoise.report.words import count, number, percent, span
 
 __all__ = ["by_proximity", "clean_accuracy", "on_the_ladder", "on_the_way"]
 
@@ -78,7 +66,6 @@ def on_the_ladder(reading: Reading, drawn: Drawn) -> list[Figure]:
     return figures
 
 
-@debug_mode(False)
 def by_proximity(reading: Reading, drawn: Drawn) -> list[Figure]:
     """Confidence in the true class against proximity, averaged over images of about the same proximity."""
     rows = []
@@ -92,46 +79,38 @@ def by_proximity(reading: Reading, drawn: Drawn) -> list[Figure]:
         for part in np.array_split(order, bins) if bins > 1 else ():
             metric = Metric("confidence", columns["confidence"][part], "mean")
             found = estimate(metric, seed=reading.record["seed"])
+            distance = float(columns["proximity"][part].mean())
             rows.append(
                 {
                     "classifier": judged.name,
-                    "distance": round(float(columns["proximity"][part].mean()), 4),
+                    "distance": round(distance, 4),
+                    "at": f"distance {number(distance)}, {count(found.n)} images",
                     "share": round(found.value, 4),
                     "low": round(found.low, 4),
                     "high": round(found.high, 4),
-                    "images": found.n,
+                    "text": f"{percent(found.value)} ({span(found.low, found.high)})",
                 }
             )
     if not rows:
         return []
-    base = _by_classifier(reading, "distance", "Mean L2 distance to counterfactuals")
-    share = share_axis("Confidence in the true class")
-    tips = [
-        alt.Tooltip("classifier:N", title="Classifier"),
-        alt.Tooltip("distance:Q", title="Distance", format=".3~f"),
-        alt.Tooltip("share:Q", title="Confidence", format=".1%"),
-        alt.Tooltip("low:Q", title="Interval from", format=".1%"),
-        alt.Tooltip("high:Q", title="to", format=".1%"),
-        alt.Tooltip("images:Q", title="Images"),
-    ]
-    layers = [
-        base.mark_area().encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"), opacity=faded(0.12, 0.02)),
-        base.mark_line(strokeWidth=2.25).encode(y=share, opacity=faded(1)),
-        base.mark_point(filled=True, size=50).encode(y=share, opacity=faded(1), tooltip=tips),
-    ]
     listed = []
     for judged in reading.classifiers:
         mine = [row for row in rows if row["classifier"] == judged.name]
         if mine:
             ends = [f"{percent(r['share'])} at distance {number(r['distance'])}" for r in mine]
             listed.append(f"{judged.name}: {ends[0]}, {ends[-1]}")
-    words = f"Confidence in the true class against proximity. {'; '.join(listed)}."
     return [
-        Figure("Confidence in the true class", words, finish(layers, {"rows": rows}, height=320))
+        by_classifier(
+            rows,
+            "Confidence in the true class",
+            f"Confidence in the true class against proximity. {'; '.join(listed)}.",
+            names=[judged.name for judged in reading.classifiers],
+            x=across("distance", "Mean L2 distance to counterfactuals"),
+            y="Confidence in the true class",
+        )
     ]
 
 
-@debug_mode(False)
 def on_the_way(reading: Reading, drawn: Drawn) -> list[Figure]:
     """Mean confidence in the true and in the counterfactual's class on the straight way from x0 to x_c."""
     names = {"source_path": "in the true class", "target_path": "in the counterfactual’s"}
@@ -148,9 +127,11 @@ def on_the_way(reading: Reading, drawn: Drawn) -> list[Figure]:
             rows += [
                 {
                     "classifier": judged.name,
-                    "class": name,
+                    "kind": name,
                     "way": round(k / (len(mean) - 1), 4),
+                    "at": f"{k / (len(mean) - 1):.0%} of the way",
                     "share": round(float(value), 4),
+                    "text": percent(float(value)),
                 }
                 for k, value in enumerate(mean)
             ]
@@ -159,33 +140,14 @@ def on_the_way(reading: Reading, drawn: Drawn) -> list[Figure]:
             listed.append(f"{judged.name}: {', '.join(ends)}")
     if not rows:
         return []
-    base = _by_classifier(reading, "way", "Way from the image to its counterfactual", percents())
-    share = share_axis("Mean confidence")
-    dash = alt.Scale(domain=list(names.values()), range=[DASHES[0], DASHES[1]])
-    tips = [
-        alt.Tooltip("classifier:N", title="Classifier"),
-        alt.Tooltip("class:N", title="Confidence"),
-        alt.Tooltip("way:Q", title="Way", format=".0%"),
-        alt.Tooltip("share:Q", title="Mean", format=".1%"),
+    return [
+        by_classifier(
+            rows,
+            "Confidence on the way there",
+            f"Mean confidence on the way to a counterfactual. {'; '.join(listed)}.",
+            names=[judged.name for judged in reading.classifiers],
+            x=across("way", "Way from the image to its counterfactual", percents()),
+            y="Mean confidence",
+            kinds=list(names.values()),
+        )
     ]
-    line = base.mark_line(strokeWidth=2.25).encode(
-        y=share,
-        strokeDash=alt.StrokeDash("class:N", scale=dash, legend=None),
-        opacity=faded(1),
-    )
-    dots = base.mark_point(filled=True, size=60, opacity=0).encode(
-        y=share, detail=alt.Detail("class:N"), tooltip=tips
-    )
-    words = f"Mean confidence on the way to a counterfactual. {'; '.join(listed)}."
-    key = tuple(
-        ("var(--ink)", mark, name) for mark, name in zip(STROKES, names.values(), strict=False)
-    )
-    spec = finish([line, dots], {"rows": rows}, height=320)
-    return [Figure("Confidence on the way there", words, spec, key)]
-
-
-def _by_classifier(
-    reading: Reading, field: str, title: str, axis: alt.Axis | None = None
-) -> alt.Chart:
-    names = [judged.name for judged in reading.classifiers]
-    return chart("rows").encode(x=across(field, title, axis), color=colour(names))

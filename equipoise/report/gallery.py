@@ -149,11 +149,11 @@ def data_uri(kind: str, picture: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
 
 
-def webp(picture: bytes, width: int, height: int) -> bytes:
-    """The picture as lossy WebP, no wider and no higher than that."""
+def webp(picture: bytes, width: int | None, height: int) -> bytes:
+    """The picture as lossy WebP, no wider, unless that is None, and no higher than that."""
     file = BytesIO()
     with Image.open(BytesIO(picture)) as image:
         shrunk = image.convert("RGB")
-        shrunk.thumbnail((width, height), Image.Resampling.LANCZOS)
+        shrunk.thumbnail((width or shrunk.width, height), Image.Resampling.LANCZOS)
         shrunk.save(file, "WEBP", quality=82, method=2)
     return file.getvalue()

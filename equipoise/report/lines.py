@@ -7,13 +7,15 @@ import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from equipoise.report.figure import (
+    DASHES,
+    INK,
+    STROKES,
     Figure,
     chart,
     colour,
     faded,
     finish,
-    percents,
-    scale,
+    share_axis,
 )
 
 __all__ = ["by_classifier", "by_series"]
@@ -30,21 +32,23 @@ def by_classifier(
     names: Sequence[str],
     x: alt.X,
     y: str,
+    kinds: Sequence[str] = (),
 ) -> Figure:
-    """A line for each classifier.
+    """A line for each classifier, or one of each of `kinds`, told apart by dashes.
 
     Arguments:
-        rows: with `classifier`, `share`, `text`, `at` in words, and the field of `x`.
+        rows: with `classifier`, `share`, `text`, `at` in words, the field of `x`, `kind` where there are `kinds`, and
+            `low` and `high` where there is a band.
         title: heading of the chart.
         words: what it shows, numbers included.
         names: of all classifiers, in the page's order.
         x: the horizontal axis.
         y: title of the vertical one.
+        kinds: names of the kinds of line, at most four.
     """
-    layers = _layers(
-        rows, x, alt.Y("share:Q", title=y, scale=scale([0.0, 1.0]), axis=percents()), colour(names)
-    )
-    return Figure(title, words, finish(layers, {"rows": rows}, height=320))
+    layers = _layers(rows, x, share_axis(y), colour(names), kinds)
+    key = tuple((INK, mark, kind) for mark, kind in zip(STROKES, kinds, strict=False))
+    return Figure(title, words, finish(layers, {"rows": rows}, height=320), key)
 
 
 @debug_mode(False)
@@ -76,19 +80,31 @@ def by_series(
     return Figure(title, words, finish(layers, {"rows": rows}, height=320), key)
 
 
-def _layers(rows: list[dict[str, Any]], x: alt.X, y: alt.Y, hue: alt.Color) -> list[alt.Chart]:
+def _layers(
+    rows: list[dict[str, Any]], x: alt.X, y: alt.Y, hue: alt.Color, kinds: Sequence[str] = ()
+) -> list[alt.Chart]:
     """Lines and points, and bands below them where rows have them."""
     base = chart("rows").encode(x=x, color=hue)
     who = "classifier" if "classifier" in rows[0] else "series"
+
+    def shown(full: float, faint: float = 0.12) -> alt.OpacityValue:
+        return faded(full, faint) if who == "classifier" else alt.OpacityValue(full)
+
     tips = [
-        alt.Tooltip(f"{who}:N", title="Line"),
+        alt.Tooltip(f"{who}:N", title=who.capitalize()),
+        *([alt.Tooltip("kind:N", title="Line")] if kinds else []),
         alt.Tooltip("at:N", title="At"),
         alt.Tooltip("text:N", title="Value"),
     ]
-    shown = faded(1) if who == "classifier" else alt.OpacityValue(1)
-    line = base.mark_line(strokeWidth=2.25).encode(y=y, opacity=shown)
-    points = base.mark_point(filled=True, size=55).encode(y=y, opacity=shown, tooltip=tips)
+    line = base.mark_line(strokeWidth=2.25).encode(y=y, opacity=shown(1))
+    if kinds:
+        dash = alt.Scale(domain=list(kinds), range=DASHES[: len(kinds)])
+        line = line.encode(strokeDash=alt.StrokeDash("kind:N", scale=dash, legend=None))
+        # Among dashes points would be noise: they are only there to be pointed at.
+        points = base.mark_point(filled=True, size=50, opacity=0).encode(y=y, tooltip=tips)
+    else:
+        points = base.mark_point(filled=True, size=50).encode(y=y, opacity=shown(1), tooltip=tips)
     if all(row.get("low") is None for row in rows):
         return [line, points]
-    band = base.mark_area(opacity=0.13).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
-    return [band, line, points]
+    ends = {"y": alt.Y("low:Q"), "y2": alt.Y2("high:Q")}
+    return [base.mark_area().encode(**ends, opacity=shown(0.12, 0.02)), line, points]

@@ -1,9 +1,10 @@
-"""Pictures that a probe kept of the same images under every classifier: a row an image, a column a classifier.
+"""Pictures that a probe kept of the same images: a row an image, a column a classifier.
 
 Rows are the first pictured images of every class in turn, ordered by class, as everywhere on the page.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import zip_longest
 
@@ -12,7 +13,7 @@ from PIL import Image
 from equipoise.report.gallery import data_uri, webp
 from equipoise.report.reading import Reading
 
-__all__ = ["Picked", "Row", "pick"]
+__all__ = ["Picked", "Pictured", "arrange", "listed", "pick"]
 
 ROWS = 10
 SIDE = 96
@@ -23,10 +24,11 @@ BUDGET = 900_000
 
 
 @dataclass(frozen=True)
-class Row:
+class Pictured:
     """An image: its id and class, the picture as it is, and one picture for each classifier, as data URIs."""
 
     id: str
+    label: int
     truth: str
     original: str
     pictures: list[str]
@@ -34,50 +36,82 @@ class Row:
 
 @dataclass(frozen=True)
 class Picked:
-    """Rows under the names of the classifiers.
+    """Rows, and the names of the classifiers above them.
 
     Attributes:
         ratio: width of an original over its height.
         pixelated: whether pictures are so small that their pixels should show.
+        heads: names of the classifiers; none where pictures are the same for all of them.
     """
 
-    heads: list[str]
-    rows: list[Row]
+    rows: list[Pictured]
     ratio: float
     pixelated: bool
+    heads: Sequence[str] = ()
 
 
-def pick(reading: Reading, spec: str, most: int = ROWS) -> Picked:
-    """At most `most` images that every classifier has a picture of under the probe `spec`."""
+def pick(reading: Reading, spec: str) -> Picked:
+    """Some images that every classifier has a picture of under the probe `spec`."""
+    names = [
+        judged.name for judged in reading.classifiers if reading.run.shards(spec, judged.name)
+    ]
+    picked = arrange(reading, spec, lambda kept: names if set(names) <= set(kept) else ())
+    return replace(picked, heads=names)
+
+
+def arrange(
+    reading: Reading, spec: str, under: Callable[[list[str]], Sequence[str]], budget: int = BUDGET
+) -> Picked:
+    """At most ROWS pictured images with what the probe `spec` kept of them.
+
+    Arguments:
+        reading: of the run.
+        spec: of a probe that has pictures.
+        under: given the classifiers that an image has pictures of, says whose are shown; none leave the image out.
+        budget: bytes of pictures, which only the first row may exceed.
+    """
     run = reading.run
-    found: dict[str, dict[str, bytes]] = {}
+    have = run.images().filter("picture IS NOT NULL").select("id").fetchall()
+    known = {key for (key,) in have}
     labels: dict[str, int] = {}
-    for key, name, label, picture in (
-        run.pictures(spec).select("id", "classifier", "label", "picture").fetchall()
-    ):
-        found.setdefault(key, {})[name] = picture
+    kept: dict[str, list[str]] = {}
+    for key, name, label in run.pictures(spec).select("id", "classifier", "label").fetchall():
         labels[key] = label
-    names = [judged.name for judged in reading.classifiers if run.shards(spec, judged.name)]
-    originals = dict(run.images().filter("picture IS NOT NULL").select("id", "picture").fetchall())
+        kept.setdefault(key, []).append(name)
+    shown = {key: under(names) for key, names in kept.items() if key in known}
     by_class: dict[int, list[str]] = {}
-    for key, pictures in found.items():
-        if key in originals and all(name in pictures for name in names):
+    for key, names in shown.items():
+        if names:
             by_class.setdefault(labels[key], []).append(key)
     turns = zip_longest(*(by_class[label] for label in sorted(by_class)))
-    chosen = [key for turn in turns for key in turn if key is not None][:most]
-    rows: list[Row] = []
-    size, spent = (1, 1), 0
+    chosen = [key for turn in turns for key in turn if key is not None][:ROWS]
+    among = f"id IN ({listed(chosen)})"
+    originals = dict(run.images().filter(among).select("id", "picture").fetchall())
+    pictures = {
+        (key, name): picture
+        for key, name, picture in run.pictures(spec)
+        .filter(among)
+        .select("id", "classifier", "picture")
+        .fetchall()
+    }
+    rows: list[Pictured] = []
+    width, height, spent = 1, 1, 0
     for key in sorted(chosen, key=labels.__getitem__):
         with Image.open(BytesIO(originals[key])) as image:
-            size = image.size
-        pictures = [originals[key], *(found[key][name] for name in names)]
+            width, height = image.size
+        row = [originals[key], *(pictures[key, name] for name in shown[key])]
         kind = "png"
-        if size[1] > SIDE:
-            pictures = [webp(p, 6 * SIDE, SIDE) for p in pictures]
+        if height > SIDE:
+            row = [webp(picture, None, SIDE) for picture in row]
             kind = "webp"
-        spent += sum(map(len, pictures))
-        if rows and spent > BUDGET:
+        spent += sum(map(len, row))
+        if rows and spent > budget:
             break
-        original, *others = (data_uri(kind, p) for p in pictures)
-        rows.append(Row(key, reading.class_name(labels[key]), original, others))
-    return Picked(names, rows, size[0] / size[1], size[1] <= 64)
+        original, *others = (data_uri(kind, picture) for picture in row)
+        rows.append(Pictured(key, labels[key], reading.class_name(labels[key]), original, others))
+    return Picked(rows, width / height, height <= 64)
+
+
+def listed(ids: Sequence[str]) -> str:
+    """The ids as a list of SQL."""
+    return ", ".join("'" + str(key).replace("'", "''") + "'" for key in ids) or "NULL"
