@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from equipoise.probes import Adversarial, load_probe
+from equipoise.probes import Adversarial, FeatureUse, Gradients, LargeEps, load_probe
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, duration
 
@@ -51,7 +51,11 @@ def references(reading: Reading) -> list[str]:
     if objectives & {"pgd", "half-and-half", "adversarial"}:
         keys.append("madry2018")
     keys += ["zhang2019"] if "trades" in objectives else []
-    keys += ["tsipras2019"] if "half-and-half" in objectives else []
+    pictured = any(reading.specs(kind) for kind in (Gradients, LargeEps, FeatureUse))
+    if "half-and-half" in objectives or pictured or reading.exhibits:
+        keys.append("tsipras2019")
+    keys += ["chalasani2020"] if reading.specs(Gradients) else []
+    keys += ["ilyas2019"] if "features" in reading.exhibits else []
     if any(under.threat.norm == "l1" for under in reading.threats):
         keys += ["duchi2008", "croce2021"]
     keys += _of_counterfactuals(reading)
@@ -84,6 +88,17 @@ def _of_counterfactuals(reading: Reading) -> list[str]:
 
 
 _BIBTEX = {
+    "chalasani2020": """@inproceedings{chalasani2020,
+  title = {Concise Explanations of Neural Networks using Adversarial Training},
+  author = {Chalasani, Prasad and Chen, Jiefeng and Chowdhury, Amrita Roy and Wu, Xi and Jha, Somesh},
+  booktitle = {ICML}, year = {2020}, eprint = {1810.06583}, archiveprefix = {arXiv}
+}""",
+    "ilyas2019": """@inproceedings{ilyas2019,
+  title = {Adversarial Examples Are Not Bugs, They Are Features},
+  author = {Ilyas, Andrew and Santurkar, Shibani and Tsipras, Dimitris and Engstrom, Logan and Tran, Brandon and
+    Madry, Aleksander},
+  booktitle = {NeurIPS}, year = {2019}, eprint = {1905.02175}, archiveprefix = {arXiv}
+}""",
     "rony2019": """@inproceedings{rony2019,
   title = {Decoupling Direction and Norm for Efficient Gradient-Based {L2} Adversarial Attacks and Defenses},
   author = {Rony, J{\\'e}r{\\^o}me and Hafemann, Luiz G. and Oliveira, Luiz S. and Ben Ayed, Ismail and Sabourin, Robert
