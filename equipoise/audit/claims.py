@@ -16,7 +16,7 @@ from equipoise.errors import EquipoiseError
 from equipoise.files import read_json, write_json
 from equipoise.streams import digest
 
-__all__ = ["Claim", "judge", "read_claims", "shards_of", "write_claims"]
+__all__ = ["Claim", "judge", "read_claims", "read_study", "shards_of", "write_claims"]
 
 Verdict = Literal["holds", "fails", "undecided"]
 
@@ -104,6 +104,14 @@ def write_claims(folder: Path, study: str, claims: Sequence[Claim]) -> None:
     ]
     about = {"study": study, "run": shards_of(folder)}
     write_json(folder / "claims.json", about | {"claims": rows})
+
+
+def read_study(folder: Path) -> str | None:
+    """The study that wrote the claims in a run's folder; None when none did, or when the run has been changed since."""
+    path = folder / "claims.json"
+    found = read_json(path) if path.is_file() else {}
+    known = isinstance(found, dict) and found.get("run") == shards_of(folder)
+    return str(found["study"]) if known and "study" in found else None
 
 
 def read_claims(folder: Path) -> tuple[Claim, ...]:

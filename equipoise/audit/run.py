@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from equipoise.audit.claims import Claim, read_claims
+from equipoise.audit.claims import Claim, read_claims, read_study
 from equipoise.audit.exhibits import Row, read_exhibits
 from equipoise.audit.plan import IMAGES, SCHEMA
 from equipoise.audit.soundness import Soundness, examine
@@ -202,6 +202,10 @@ class Run:
     def claims(self) -> tuple[Claim, ...]:
         """The claims that a study wrote into the run, with their verdicts; none for a plain audit."""
         return read_claims(self.folder)
+
+    def study(self) -> str | None:
+        """The study whose claims are in the run; None for a plain audit."""
+        return read_study(self.folder)
 
     def exhibits(self) -> dict[str, list[Row]]:
         """What a study measured beside the run's images, as rows by name; nothing for a plain audit."""

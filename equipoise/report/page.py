@@ -31,6 +31,15 @@ from equipoise.report.words import day
 
 __all__ = ["report"]
 
+STUDIES = {
+    "counterfactual": (
+        "Do counterfactual examples complicate adversarial training?",
+        "2404.10588",
+    ),
+    "odds": ("Is robustness at odds with accuracy?", "1805.12152"),
+}
+"""Titles of the studies' pages, and the papers that they reproduce."""
+
 
 def report(run: Run | str | Path, out: str | Path) -> Path:
     """Writes the page of a run: one HTML file that opens anywhere, without a network.
@@ -89,11 +98,14 @@ def render(reading: Reading) -> str:
             "pixelated": gallery.side <= 64,
         },
     }
+    heading, paper = STUDIES.get(run.study() or "", ("What robustness costs", ""))
     return fill(
         "template.html",
         data,
         classifiers=len(reading.classifiers),
         ordered=reading.ordered,
+        heading=heading,
+        paper=paper,
         reading=reading,
         record=record,
         date=day(record.get("finished") or record["created"]),

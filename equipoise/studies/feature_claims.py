@@ -224,8 +224,8 @@ def _learnt(features: LearntFeatures, labels: Sequence[int]) -> list[Claim]:
                 estimate(Metric("share", features.right(kind), "share")),
                 bound=chance,
                 classifier=kind,
-                control=f"A robust judge still reads {_share(features.visible[kind])} of these images as the class of the "
-                "original, which is never the label.",
+                control=f"A robust judge still reads {_share(features.visible[kind])} of these images as the class "
+                "of the original, which is never the label.",
                 source="later",
             )
             for kind in kinds
