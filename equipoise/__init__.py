@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from equipoise import attacks as attacks
     from equipoise import counterfactuals as counterfactuals
     from equipoise import diffusion as diffusion
+    from equipoise import probes as probes
+    from equipoise import studies as studies
     from equipoise import theory as theory
+    from equipoise import training as training
     from equipoise.audit import Run as Run
     from equipoise.audit import audit as audit
     from equipoise.audit import check as check
@@ -30,8 +33,11 @@ _ROOMS = {
     "audit": None,
     "counterfactuals": None,
     "diffusion": None,
+    "probes": None,
     "report": None,
+    "studies": None,
     "theory": None,
+    "training": None,
     "Run": "audit",
     "check": "audit",
     "load_classifier": "classifiers",

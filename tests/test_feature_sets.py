@@ -7,7 +7,7 @@ from torch import nn
 
 import equipoise as eq
 from equipoise.classifiers import Penultimate
-from equipoise.images import Arrays, Subset
+from equipoise.images import Arrays, Subset, writing
 from equipoise.store import arrays, connect, read_shards
 from equipoise.training import Recipe, feature_folder, match_features, relabel, train_ladder
 
@@ -143,7 +143,7 @@ def test_company_does_not_matter_to_relabelled_images(tmp_path, trained):
 @pytest.mark.parametrize("make", [match_features, relabel])
 def test_an_interrupted_set_ends_the_same(tmp_path, trained, make, monkeypatch):
     monkeypatch.setattr(feature_folder, "ROWS", 9)
-    data, write = small_digits(), feature_folder.write_shard
+    data, write = small_digits(), writing.write_shard
     make(data, trained, tmp_path / "whole", steps=5, device="cpu")
 
     def interrupted(path, *rest):
@@ -151,11 +151,11 @@ def test_an_interrupted_set_ends_the_same(tmp_path, trained, make, monkeypatch):
             raise KeyboardInterrupt
         write(path, *rest)
 
-    monkeypatch.setattr(feature_folder, "write_shard", interrupted)
+    monkeypatch.setattr(writing, "write_shard", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make(data, trained, tmp_path / "cut", steps=5, device="cpu")
     assert '"status": "running"' in (tmp_path / "cut" / "features.json").read_text()
-    monkeypatch.setattr(feature_folder, "write_shard", write)
+    monkeypatch.setattr(writing, "write_shard", write)
     first, second = sorted((tmp_path / "cut" / "data").iterdir())
     damaged = bytearray(second.read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -170,7 +170,7 @@ def test_an_interrupted_set_ends_the_same(tmp_path, trained, make, monkeypatch):
 def test_a_finished_set_is_opened(tmp_path, trained, monkeypatch):
     data = small_digits()
     relabel(data, trained, tmp_path / "set", steps=5, device="cpu")
-    monkeypatch.setattr(feature_folder, "write_shard", None)
+    monkeypatch.setattr(writing, "write_shard", None)
     again = relabel(data, trained, tmp_path / "set", steps=5, step=0.5, device="cpu")
     assert len(again) == len(data)
     with pytest.raises(eq.EquipoiseError, match=r"step is 0\.5 there and 0\.1 now"):
@@ -257,6 +257,19 @@ def test_what_does_not_fit_is_refused(tmp_path, trained):
     for make in (match_features, relabel):
         with pytest.raises(eq.EquipoiseError, match="'blocked': no gradient"):
             make(data, blocked, tmp_path / make.__name__, device="cpu")
+
+
+def test_a_call_that_made_nothing_leaves_the_folder_free(tmp_path):
+    data, net = grey_set(), linear_net(nn.Linear(16, 3))
+    blocked = eq.wrap(Detached(nn.Flatten(), nn.Linear(16, 3)))
+    with pytest.raises(eq.EquipoiseError, match="no gradient"):
+        relabel(data, blocked, tmp_path / "set", device="cpu")
+    assert '"shards": {}' in (tmp_path / "set" / "features.json").read_text()
+    assert len(relabel(data, net, tmp_path / "set", steps=3, device="cpu")) == len(data)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "features.json").write_text("{}")
+    with pytest.raises(eq.EquipoiseError, match="another set"):
+        relabel(data, net, tmp_path / "mine", device="cpu")
 
 
 def test_other_folders_are_refused(tmp_path):

@@ -37,8 +37,8 @@ class Claim:
         n: images it was computed from.
         verdict: of the rule above.
         control: what the controls and falsifiers say, in sentences with their numbers.
-        source: where the statement comes from: the "paper"; the paper, but with a "measure" of ours; a "later" paper; at
-            second hand, "recalled"; or "ours".
+        source: where the statement comes from: the "paper"; the paper, but with a "measure" of ours; a "later" paper;
+            at second hand, "recalled"; or "ours".
     """
 
     id: str

@@ -1,8 +1,8 @@
 """The nearest known image as a classifier: nothing is learnt, so it shares no weights and no gradients with networks.
 
 z_k = -D min over known images x_i of class k of ||x - x_i||_2^2 / s^2, for images of D pixels and channels and s^2 the
-mean squared distance of a known image to the nearest other one of its class that is no copy (1 where there is none). The softmax is
-then that of Gaussians around the nearest images, two draws of which are as far apart as neighbours are.
+mean squared distance of a known image to the nearest other one of its class that is no copy (1 where there is none).
+The softmax is then that of Gaussians around the nearest images, two draws of which are as far apart as neighbours are.
 
 References:
     Nearest neighbor pattern classification (Cover and Hart, 1967), https://doi.org/10.1109/TIT.1967.1053964

@@ -151,7 +151,7 @@ def odds(
     linf_radii: Words = None,
     half_radii: Words = None,
     sizes: Annotated[list[int] | None, Parameter(consume_multiple=True)] = None,
-    seeds: int = 5,
+    seeds: int = 3,
     net: Literal["mlp", "residual"] = "mlp",
     widths: Annotated[list[int], Parameter(consume_multiple=True)] = [],  # noqa: B006
     blocks: int = 1,
@@ -159,9 +159,9 @@ def odds(
     rate: float = 4e-3,
     shift: int = 0,
     flip: bool = False,
-    steps: int = 300,
+    steps: int = 1000,
     attack_steps: int = 7,
-    far: str = "2",
+    far: str = "3",
     test: int = 0,
     originals: int = 100,
     denoiser: str = "",
@@ -190,9 +190,9 @@ def odds(
     linf_radii
         Of Linf training; 8/255 may be written so. [default: 0.1 0.2 0.3]
     half_radii
-        Of L2 training where half of each batch is natural. [default: 1 1.5]
+        Of L2 training where each image is natural half of the time. [default: 1 1.5]
     sizes
-        Numbers of training images, rising; 0 for all of them. [default: 50 100 200 500 0]
+        Numbers of training images, rising; 0 for all of them. [default: 50 150 400 0]
     seeds
         Trainings of each kind and size.
     net
@@ -214,7 +214,7 @@ def odds(
     attack_steps
         Of projected gradient ascent in each step of adversarial training.
     far
-        L2 radius of the adversarial examples far beyond training.
+        L2 radius of adversarial examples, beyond any change of training.
     test
         At most so many test images, a random sample; 0 for all.
     originals
@@ -224,9 +224,9 @@ def odds(
     pair
         Two classes for the linear experiment. [default: 5 7, or the first two]
     linear_radii
-        Linf radii that its rules are trained for, the first one 0. [default: 0 0.1 0.2 0.3]
+        Linf radii that its rules are trained for, rising from 0. [default: 0 0.1 0.2 0.3]
     linear_radius
-        Linf radius it is attacked with.
+        Linf radius it is attacked with, one of them.
     feature_images
         Training images that feature sets are made of, a random sample; 0 for all.
     feature_changes

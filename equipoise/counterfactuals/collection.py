@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equipoise.errors import EquipoiseError
-from equipoise.files import checksum, read_json
+from equipoise.files import read_json
 from equipoise.images import Decoding
+from equipoise.images.writing import is_unchanged
 from equipoise.store import arrays, connect, read_shards
 
 __all__ = ["FORMAT", "SPLITS", "CounterfactualSet", "Rows"]
@@ -110,8 +111,7 @@ class CounterfactualSet:
             shard[split]["file"]
             for shard in self.record["shards"].values()
             for split in SPLITS
-            if not (self.folder / shard[split]["file"]).is_file()
-            or checksum(self.folder / shard[split]["file"]) != shard[split]["sha256"]
+            if not is_unchanged(self.folder, shard[split])
         ]
 
     def table(self, split: str = "test") -> Any:

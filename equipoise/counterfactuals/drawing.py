@@ -18,7 +18,7 @@ from torch import Tensor
 from equipoise.classifiers import Classifier
 from equipoise.counterfactuals.oracle import Opinion, ask
 from equipoise.counterfactuals.sampler import Sampler
-from equipoise.images import Batch, encode_png
+from equipoise.images import Batch, eight_bit, encode_png
 from equipoise.streams import content_ids, stream
 
 __all__ = ["TYPES", "VISIBLE", "Drawing"]
@@ -140,8 +140,8 @@ class Drawing:
             for part in torch.arange(len(again)).split(batch)
         ]
         made = _Made(
-            images=_rounded(torch.cat(parts)) if parts else images,
-            originals=_rounded(images),
+            images=eight_bit(torch.cat(parts)) if parts else images,
+            originals=eight_bit(images),
             ids=ids,
             digests=[digests[i] for i in row[again].tolist()],
             source=originals.labels[row[again]],
@@ -262,11 +262,6 @@ class Drawing:
         } | {name: np.array(values, dtype=object) for name, values in judged.items()}
 
 
-def _rounded(images: Tensor) -> Tensor:
-    """Images as 8 bits a channel keep them."""
-    return (images * 255).round() / 255
-
-
 def _at_distance(original: Tensor, noise: Tensor, length: float) -> Tensor:
     """An 8-bit image in the direction of `noise`, up to rounding at the L2 distance `length` from `original`, or in the
     corner of [0, 1] that lies that way, when it is nearer.
@@ -277,7 +272,7 @@ def _at_distance(original: Tensor, noise: Tensor, length: float) -> Tensor:
     noise = noise / noise.norm()
 
     def there(step: float) -> Tensor:
-        return _rounded((original + step * noise).clamp(0, 1))
+        return eight_bit((original + step * noise).clamp(0, 1))
 
     while (there(high) - original).norm() < length and high < 1e4:
         high *= 2

@@ -1,14 +1,8 @@
-"""Making a set of counterfactuals on disk: resumed by repeating, image by image the same whatever the batch.
-
-A shard holds what was made of a few originals, in one file a split (see `collection`). It is written under a temporary
-name and renamed; set.json then gets its checksum. What set.json does not know, or whose bytes have changed since, is
-made again.
-"""
+"""Making a set of counterfactuals on disk: resumed by repeating, image by image the same whatever the batch."""
 
 import json
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -19,16 +13,24 @@ from equipoise.counterfactuals.drawing import TYPES, VISIBLE, Drawing
 from equipoise.counterfactuals.sampler import Sampler
 from equipoise.devices import choose_device
 from equipoise.errors import EquipoiseError
-from equipoise.files import checksum, write_atomically, write_json
-from equipoise.images import Images, hugging_face_metadata
-from equipoise.progress import Progress
-from equipoise.store import write_shard
+from equipoise.images import Images
+from equipoise.images.writing import SetKind, WriteSplit, source_facts, write_set
 from equipoise.streams import digest
 
 __all__ = ["check_fit", "make_set"]
 
 ROWS = 1024
 """Counterfactuals in a shard, about."""
+
+KIND = SetKind(
+    holds="counterfactuals",
+    record="set.json",
+    splits=SPLITS,
+    types=TYPES,
+    tag="counterfactual",
+    out="--out",
+    apart="the images, the denoiser or the oracles are others",
+)
 
 
 def make_set(
@@ -92,50 +94,25 @@ def make_set(
         targets=others if targets is None else targets,
         seed=seed,
     )
-    folder = Path(out).expanduser()
-    record = _record(images, drawing)
-    shards = _earlier(folder, record)
+    folder, where = Path(out).expanduser(), choose_device(device)
+
+    def make(rows: range, write: WriteSplit) -> dict[str, Any]:
+        for model in (sampler.denoiser, *oracles):
+            model.to(where)
+        originals = images.batch(rows, skip_broken, sampler.denoiser.shape)
+        splits = drawing(originals, where, batch)
+        return {
+            "originals": len(originals.ids),
+            "broken": [[item.id, item.reason] for item in originals.broken],
+            **{split: write(split, splits[split]) for split in SPLITS},
+        }
+
+    if (folder / KIND.record).exists():
+        # Opening it refuses other formats.
+        CounterfactualSet(folder)
     size = max(1, ROWS // ((drawing.targets + 1) * per_class))
-    starts = range(0, len(images), size)
-    missing = [n for n in range(len(starts)) if str(n) not in shards]
-    where = choose_device(device)
-    if missing:
-        sampler.denoiser.to(where)
-        for oracle in oracles:
-            oracle.to(where)
-    title, total = f"Making counterfactuals in {folder}", len(starts)
-    with Progress(title, total=total, done=total - len(missing)) as progress:
-        for n in missing:
-            started = time.monotonic()
-            rows = range(starts[n], min(starts[n] + size, len(images)))
-            originals = images.batch(rows, skip_broken, sampler.denoiser.shape)
-            splits = drawing(originals, where, batch)
-            shard: dict[str, Any] = {
-                "originals": len(originals.ids),
-                "broken": [[item.id, item.reason] for item in originals.broken],
-            }
-            for split in SPLITS:
-                file = f"data/{split}-{n:05d}-of-{total:05d}.parquet"
-                facts = {"identity": record["identity"]}
-                write_shard(
-                    folder / file,
-                    TYPES,
-                    splits[split],
-                    facts,
-                    hugging_face_metadata(TYPES, images.classes),
-                )
-                shard[split] = {
-                    "file": file,
-                    "sha256": checksum(folder / file),
-                    "rows": len(splits[split]["id"]),
-                }
-            shard["seconds"] = round(time.monotonic() - started, 3)
-            shards[str(n)] = shard
-            _write(folder, record, shards, total)
-            progress.advance()
-    _write(folder, record, shards, total)
-    card = _card(images, record)
-    write_atomically(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
+    record = _record(images, drawing)
+    write_set(images, folder, KIND, record, size=size, make=make, card=_card)
     return CounterfactualSet(folder)
 
 
@@ -179,16 +156,11 @@ def _record(images: Images, drawing: Drawing) -> dict[str, Any]:
         "denoiser": denoiser.fingerprint(),
         "oracles": [[oracle.name, oracle.fingerprint()] for oracle in drawing.oracles],
     }
-    content = images.fingerprint(range(len(images)))
+    source = source_facts(images)
     return {
         "format": FORMAT,
-        "identity": digest(FORMAT, content, made_by, sorted(settings.items())),
-        "data": {
-            "spec": images.spec,
-            "split": images.split,
-            "images": len(images),
-            "fingerprint": content,
-        },
+        "identity": digest(FORMAT, source["fingerprint"], made_by, sorted(settings.items())),
+        "data": source,
         "classes": list(images.classes),
         "shape": list(denoiser.shape),
         "settings": settings,
@@ -204,70 +176,12 @@ def _record(images: Images, drawing: Drawing) -> dict[str, Any]:
     }
 
 
-def _earlier(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """The shards that an earlier call finished and whose bytes are still what was written.
-
-    Raises:
-        EquipoiseError: when the folder holds anything else.
-    """
-    if folder.is_file():
-        raise EquipoiseError(
-            f"Cannot make counterfactuals in {folder}: it is a file. Choose another --out."
-        )
-    if not (folder / "set.json").exists():
-        found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        # What a kill leaves of the first write is no stranger.
-        strangers = {name for name in found - {"data"} if not name.startswith(".set.json.")}
-        if strangers:
-            raise EquipoiseError(
-                f"Cannot make counterfactuals in {folder}: it holds other files, such as {min(strangers)!r}. Choose an "
-                "empty or new folder with --out."
-            )
-        return {}
-    earlier_set = CounterfactualSet(folder)
-    before = earlier_set.record
-    if before["identity"] != record["identity"]:
-        earlier = before["settings"]
-        changed = [
-            f"{key} is {earlier.get(key)!r} there and {value!r} now"
-            for key, value in record["settings"].items()
-            if earlier.get(key) != value
-        ]
-        what = "; ".join(changed) or "the images, the denoiser or the oracles are others"
-        raise EquipoiseError(
-            f"Cannot make counterfactuals in {folder}: it holds another set ({what}). Choose another --out, or delete "
-            "that folder."
-        )
-    damaged = set(earlier_set.verify())
-    return {
-        n: shard
-        for n, shard in before["shards"].items()
-        if not damaged & {shard[split]["file"] for split in SPLITS}
-    }
-
-
-def _write(folder: Path, record: dict[str, Any], shards: dict[str, Any], total: int) -> None:
-    status = "complete" if len(shards) == total else "running"
-    ordered = dict(sorted(shards.items(), key=lambda item: int(item[0])))
-    write_json(folder / "set.json", record | {"status": status, "shards": ordered})
-
-
-def _card(images: Images, record: dict[str, Any]) -> str:
-    configs = "\n".join(
-        f"      - split: {split}\n        path: data/{split}-*.parquet" for split in SPLITS
-    )
+def _card(record: Mapping[str, Any]) -> str:
+    data, denoiser = record["data"], record["denoiser"]
     settings = "\n".join(f"| {key} | {value} |" for key, value in record["settings"].items())
-    return f"""---
-configs:
-  - config_name: default
-    data_files:
-{configs}
-tags:
-  - counterfactual
----
-# Counterfactuals of {images.spec} ({images.split})
+    return f"""# Counterfactuals of {data["spec"]} ({data["split"]})
 
-Made by equipoise {record["version"]} from {record["data"]["images"]} images, whose terms of use apply.
+Made by equipoise {record["version"]} from {data["images"]} images, whose terms of use apply.
 
 - `test`: what each image would look like if it were of another class, labelled with that class;
 - `same`: the same for its own class, a control;
@@ -279,5 +193,5 @@ Made by equipoise {record["version"]} from {record["data"]["images"]} images, wh
 
 Distances `l1`, `l2` and `linf` are between the stored pixels in [0, 1]; `changed` is the share of pixels that moved by
 more than {VISIBLE:.4f}; `valid` says whether independent classifiers read the image as its label, `reason` why not.
-Made with the denoiser {record["denoiser"]["name"]!r}: {json.dumps(record["denoiser"]["facts"])}
+Made with the denoiser {denoiser["name"]!r}: {json.dumps(denoiser["facts"])}
 """

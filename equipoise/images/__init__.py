@@ -6,7 +6,7 @@ from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.images.arrays import Arrays
 from equipoise.images.decode import BrokenImageError, Decoding
 from equipoise.images.digits import Digits
-from equipoise.images.encode import encode_png
+from equipoise.images.encode import eight_bit, encode_png
 from equipoise.images.folder import Folder
 from equipoise.images.hugging_face import hugging_face_metadata
 from equipoise.images.parquet import Parquet
@@ -26,6 +26,7 @@ __all__ = [
     "Folder",
     "Parquet",
     "Arrays",
+    "eight_bit",
     "encode_png",
     "hugging_face_metadata",
 ]

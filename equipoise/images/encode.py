@@ -1,4 +1,4 @@
-"""From a tensor in [0, 1] back to the bytes of an image file."""
+"""From a tensor in [0, 1] back to what an image file keeps of it."""
 
 from io import BytesIO
 
@@ -8,7 +8,12 @@ from torch import Tensor
 
 from equipoise.errors import EquipoiseError
 
-__all__ = ["encode_png"]
+__all__ = ["eight_bit", "encode_png"]
+
+
+def eight_bit(images: Tensor) -> Tensor:
+    """Images as 8 bits a channel keep them: each value in [0, 1] becomes the nearest k/255."""
+    return (images * 255).round() / 255
 
 
 def encode_png(image: Tensor) -> bytes:

@@ -1,10 +1,11 @@
-"""What Hugging Face's readers, and `parquet:` here, look for in the metadata of a Parquet file of images."""
+"""What makes a folder of Parquet files a data set of the Hugging Face hub: a card, and in each file the metadata that
+its readers, and `parquet:` here, look for."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["hugging_face_metadata"]
+__all__ = ["hugging_face_card", "hugging_face_metadata"]
 
 _KINDS = {
     "VARCHAR": "string",
@@ -31,3 +32,17 @@ def hugging_face_metadata(types: Mapping[str, str], classes: Sequence[str]) -> d
     features |= {"image": {"_type": "Image"}, "label": label}
     ordered = {name: features[name] for name in types}
     return {"huggingface": json.dumps({"info": {"features": ordered}})}
+
+
+def hugging_face_card(splits: Sequence[str], tag: str, text: str) -> str:
+    """The README.md of a folder with the files ``data/SPLIT-*.parquet``: what the hub reads, then `text`."""
+    files = "\n".join(f"      - split: {s}\n        path: data/{s}-*.parquet" for s in splits)
+    return f"""---
+configs:
+  - config_name: default
+    data_files:
+{files}
+tags:
+  - {tag}
+---
+{text}"""

@@ -8,7 +8,7 @@ authors took 40 steps of 1.5 at the L2 radius 40 on ImageNet.
 The paper shows the images, and people see that those of robust classifiers look like the class they are taken for. A
 judge, another classifier, can be asked instead, which is our addition:
 
-    agrees        the judge reads x' as the attacked classifier does;  asked where x is read as y and x' not, which is `moved`
+    agrees        the judge reads x' as the attacked classifier does; asked where that reads x as y and x' not, `moved`
     noise_agrees  the judge reads a random image so too that is as far from x: the control for distance alone
 
 Images made to fool one classifier fool others, too, so that a judge may agree without seeing any class; noise does not

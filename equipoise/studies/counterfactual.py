@@ -38,7 +38,7 @@ from equipoise.counterfactuals import (
 from equipoise.devices import choose_device
 from equipoise.diffusion import Denoiser, load_denoiser
 from equipoise.errors import EquipoiseError
-from equipoise.images import Arrays, Images, Subset, load_images
+from equipoise.images import Arrays, Images, Subset, eight_bit, load_images
 from equipoise.norms import L2, parse_threat
 from equipoise.report import report
 from equipoise.streams import stream
@@ -311,4 +311,4 @@ def climb(
         (gradient,) = torch.autograd.grad(chosen, x)
         ahead = threat.ascend(x.detach(), gradient, 2.5 * threat.radius / steps)
         x = (start + threat.project(ahead - start)).clamp(0, 1)
-    return (x * 255).round() / 255
+    return eight_bit(x)

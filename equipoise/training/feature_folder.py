@@ -1,14 +1,5 @@
-"""A feature set on disk: made shard by shard, resumed by repeating.
+"""A feature set on disk: features.json is its record, "train" its only split. Pixels are 8-bit."""
 
-    DIR/features.json           what was asked, and every finished shard with its SHA-256
-    DIR/data/train-*.parquet    the images, which ``parquet:DIR`` opens as the split "train"
-    DIR/README.md               a card, with which the folder is a data set of the Hugging Face hub
-
-A shard is written under a temporary name and renamed; features.json then gets its checksum. What features.json does
-not know, or whose bytes have changed since, is made again. Pixels are 8-bit.
-"""
-
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,17 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equipoise.classifiers import Classifier
-from equipoise.errors import EquipoiseError
-from equipoise.files import checksum, read_json, write_atomically, write_json
-from equipoise.images import Images, encode_png, hugging_face_metadata, load_images
-from equipoise.progress import Progress
-from equipoise.store import write_shard
+from equipoise.images import Images, encode_png, load_images
+from equipoise.images.writing import SetKind, WriteSplit, source_facts, write_set
 from equipoise.streams import digest
 
-__all__ = ["Made", "write_set"]
+__all__ = ["Made", "write_features"]
 
 FORMAT = 1
-RECORD = "features.json"
 ROWS = 512
 """Images in a shard."""
 
@@ -48,6 +35,16 @@ TYPES = {
     "prediction": "INTEGER",
 }
 """The SQL type of each column."""
+
+KIND = SetKind(
+    holds="images",
+    record="features.json",
+    splits=("train",),
+    types=TYPES,
+    tag="adversarial-features",
+    out="folder",
+    apart="of other images or another classifier",
+)
 
 
 @dataclass(frozen=True)
@@ -77,23 +74,23 @@ class Made:
     predictions: Tensor
 
 
-def write_set(
+def write_features(
     images: Images,
     classifier: Classifier,
-    folder: Path,
+    out: str | Path,
     *,
-    kind: str,
+    method: str,
     settings: Mapping[str, Any],
     make: Callable[[range], Made],
     batch: int,
 ) -> Images:
-    """Makes every shard that `folder` lacks, and opens the set.
+    """Makes every shard that the folder `out` lacks, and opens the set.
 
     Arguments:
         images: what the set is made of.
         classifier: whose features it holds.
-        folder: of the set.
-        kind: the function that makes it.
+        out: the set's folder.
+        method: name of the function that makes it.
         settings: of that function, everything that determines the content.
         make: makes the images of some rows.
         batch: how many rows at once.
@@ -101,33 +98,15 @@ def write_set(
     Raises:
         EquipoiseError: for a folder that holds something else, an image that cannot be read, a full disk.
     """
-    record = _record(images, classifier, kind, settings)
-    shards = _earlier(folder, record)
-    starts = range(0, len(images), ROWS)
-    missing = [n for n in range(len(starts)) if str(n) not in shards]
-    total = len(starts)
-    _write(folder, record, shards, total)
-    with Progress(f"Making {folder}", total=total, done=total - len(missing)) as progress:
-        for n in missing:
-            started = time.monotonic()
-            rows = range(starts[n], min(starts[n] + ROWS, len(images)))
-            parts = [_columns(make(rows[k : k + batch])) for k in range(0, len(rows), batch)]
-            columns = {name: np.concatenate([part[name] for part in parts]) for name in TYPES}
-            file = f"data/train-{n:05d}-of-{total:05d}.parquet"
-            facts = {"identity": record["identity"]}
-            metadata = hugging_face_metadata(TYPES, images.classes)
-            write_shard(folder / file, TYPES, columns, facts, metadata)
-            shards[str(n)] = {
-                "file": file,
-                "sha256": checksum(folder / file),
-                "rows": len(rows),
-                "read_as_label": int((columns["prediction"] == columns["label"]).sum()),
-                "seconds": round(time.monotonic() - started, 3),
-            }
-            _write(folder, record, shards, total)
-            progress.advance()
-    card = _card(record, shards)
-    write_atomically(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
+
+    def shard(rows: range, write: WriteSplit) -> dict[str, Any]:
+        parts = [_columns(make(rows[k : k + batch])) for k in range(0, len(rows), batch)]
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in TYPES}
+        read = int((columns["prediction"] == columns["label"]).sum())
+        return write("train", columns) | {"read_as_label": read}
+
+    folder, record = Path(out).expanduser(), _record(images, classifier, method, settings)
+    write_set(images, folder, KIND, record, size=ROWS, make=shard, card=_card)
     return load_images(f"parquet:{folder}", "train")
 
 
@@ -154,20 +133,15 @@ def _columns(made: Made) -> dict[str, NDArray]:
 
 
 def _record(
-    images: Images, classifier: Classifier, kind: str, settings: Mapping[str, Any]
+    images: Images, classifier: Classifier, method: str, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """features.json but for its shards."""
-    content, judge = images.fingerprint(range(len(images))), classifier.fingerprint()
+    source, judge = source_facts(images), classifier.fingerprint()
     return {
         "format": FORMAT,
-        "kind": kind,
-        "identity": digest(FORMAT, kind, content, judge, sorted(settings.items())),
-        "data": {
-            "spec": images.spec,
-            "split": images.split,
-            "images": len(images),
-            "fingerprint": content,
-        },
+        "kind": method,
+        "identity": digest(FORMAT, method, source["fingerprint"], judge, sorted(settings.items())),
+        "data": source,
         "classes": list(images.classes),
         "settings": dict(settings),
         "classifier": {
@@ -179,69 +153,11 @@ def _record(
     }
 
 
-def _earlier(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """The shards that an earlier call finished and whose bytes are still what was written.
-
-    Raises:
-        EquipoiseError: when the folder holds anything else.
-    """
-    if folder.is_file():
-        raise EquipoiseError(
-            f"Cannot make images in {folder}: it is a file. Choose another folder."
-        )
-    if not (folder / RECORD).exists():
-        found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        # What a kill leaves of the first write is no stranger.
-        strangers = {name for name in found if not name.startswith(f".{RECORD}.")}
-        if strangers:
-            raise EquipoiseError(
-                f"Cannot make images in {folder}: it holds other files, such as {min(strangers)!r}. Choose an empty "
-                "or new folder."
-            )
-        return {}
-    before = dict(read_json(folder / RECORD))
-    if before.get("identity") != record["identity"]:
-        earlier = before.get("settings", {})
-        changed = [
-            f"{key} is {earlier.get(key)!r} there and {value!r} now"
-            for key, value in record["settings"].items()
-            if earlier.get(key) != value
-        ]
-        if before.get("kind") != record["kind"]:
-            changed = [f"made by {before.get('kind')}"]
-        what = "; ".join(changed) or "of other images or another classifier"
-        raise EquipoiseError(
-            f"Cannot make images in {folder}: it holds another set ({what}). Choose another folder, or delete that "
-            "one."
-        )
-    return {
-        n: shard
-        for n, shard in before["shards"].items()
-        if (folder / shard["file"]).is_file()
-        and checksum(folder / shard["file"]) == shard["sha256"]
-    }
-
-
-def _write(folder: Path, record: dict[str, Any], shards: dict[str, Any], total: int) -> None:
-    status = "complete" if len(shards) == total else "running"
-    ordered = dict(sorted(shards.items(), key=lambda item: int(item[0])))
-    write_json(folder / RECORD, record | {"status": status, "shards": ordered})
-
-
-def _card(record: dict[str, Any], shards: dict[str, Any]) -> str:
-    settings = "\n".join(f"| {key} | {value} |" for key, value in record["settings"].items())
-    agreed = sum(shard["read_as_label"] for shard in shards.values())
+def _card(record: Mapping[str, Any]) -> str:
     data = record["data"]
-    return f"""---
-configs:
-  - config_name: default
-    data_files:
-      - split: train
-        path: data/train-*.parquet
-tags:
-  - adversarial-features
----
-# {record["kind"]} of {data["spec"]} ({data["split"]})
+    agreed = sum(shard["read_as_label"] for shard in record["shards"].values())
+    settings = "\n".join(f"| {key} | {value} |" for key, value in record["settings"].items())
+    return f"""# {record["kind"]} of {data["spec"]} ({data["split"]})
 
 Made by equipoise {record["version"]} from {data["images"]} images, whose terms of use apply, with the classifier
 {record["classifier"]["name"]!r}, which reads {agreed} of them as their label. The labels are for training only: they
