@@ -2,25 +2,30 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 import equipoise as eq
-from equipoise.audit import write_exhibits
+from equipoise.audit import Estimate, judge, write_claims, write_exhibits
+from equipoise.audit.association import difference
+from equipoise.audit.claims import read_claims, read_study
 from equipoise.audit.exhibits import read_exhibits
 from equipoise.audit.statistics import across_trainings
 from equipoise.classifiers import NearestImages, build_net
+from equipoise.cli import main
 from equipoise.devices import enough_threads
 from equipoise.norms import parse_threat
 from equipoise.studies.model import fit_rules
 from equipoise.studies.odds import OddsSettings
 from equipoise.studies.sample_sizes import STANDARD, Arm, train_sizes
 from equipoise.studies.two_classes import attack_two_classes
-from equipoise.training import Recipe, remember
+from equipoise.training import Recipe, Training, remember, train_many
 
 SMALL = OddsSettings(
     radii=("1",),
@@ -29,11 +34,13 @@ SMALL = OddsSettings(
     sizes=(40, 0),
     seeds=2,
     recipe=Recipe(net="mlp", widths=(32,), rate=1e-2),
-    steps=60,
+    steps=40,
     attack_steps=2,
-    test=80,
+    far="2",
+    test=120,
     originals=0,
     linear_radii=("0", "0.2"),
+    feature_images=80,
     device="cpu",
 )
 
@@ -128,37 +135,44 @@ def test_small_networks_get_one_thread_and_give_the_others_back():
 
 
 def test_gains_are_paired_by_seed_and_image(splits, tmp_path):
-    train, test = splits[0], splits[1].subset(50)
+    test = splits[1].subset(50)
     arm = Arm("half-and-half", parse_threat("l2:0.5"))
-    settings = {
-        "arms": [arm],
-        "sizes": [30, 60],
-        "seeds": (3, 4),
-        "recipe": Recipe(net="mlp", widths=(16,), rate=1e-2),
-        "steps": 20,
-        "attack_steps": 2,
-        "device": "cpu",
-    }
-    found, largest = train_sizes(train, test, tmp_path, **settings)
+    found = train_sizes(
+        "digits",
+        test,
+        tmp_path,
+        arms=[arm],
+        sizes=[30, 60],
+        seeds=(3, 4),
+        recipe=Recipe(net="mlp", widths=(16,), rate=1e-2),
+        steps=20,
+        attack_steps=2,
+        device="cpu",
+    )
     batch = test.batch(range(len(test)))
-    right = {}
+    right, losses = {}, {}
     for name in (STANDARD.name, arm.name):
         for size in (30, 60):
-            rungs = [
-                eq.load_classifier(f"local:{tmp_path / str(size) / str(seed) / name}")
-                for seed in (3, 4)
-            ]
-            assert [r.facts["images"] for r in rungs] == [size - -(-15 * size // 100)] * 2
+            folders = [tmp_path / str(size) / str(seed) / name for seed in (3, 4)]
+            rungs = [eq.load_classifier(f"local:{folder}") for folder in folders]
+            assert [rung.facts["images"] for rung in rungs] == [size] * 2
+            logs = [(f / "metrics.jsonl").read_text().splitlines() for f in folders]
+            assert [len(log) for log in logs] == [20, 20]
+            losses[name, size] = np.mean([json.loads(log[-1])["loss"] for log in logs])
             right[name, size] = np.stack(
-                [(r(batch.images).argmax(1) == batch.labels).numpy() for r in rungs]
+                [(rung(batch.images).argmax(1) == batch.labels).numpy() for rung in rungs]
             )
     gap = {n: right[arm.name, n].astype(float) - right[STANDARD.name, n] for n in (30, 60)}
     assert found.gain(arm, 60).value == pytest.approx(gap[60].mean())
     assert found.change(arm).value == pytest.approx((gap[30] - gap[60]).mean())
+    assert found.loss(arm, 30) == pytest.approx(losses[arm.name, 30])
     rows = {(r["radius"], r["size"]): r for r in found.rows()}
     assert {r["family"] for r in rows.values()} == {"l2, half-and-half"}
     assert rows[0.0, 30]["value"] == pytest.approx(right[STANDARD.name, 30].mean())
-    assert largest[arm.name] == f"local:{tmp_path / '60' / '3' / arm.name}"
+    assert rows[0.0, 30]["gain"] == 0
+    assert found.largest(arm, 3).name == arm.name
+    again = (found.largest(arm, 3)(batch.images).argmax(1) == batch.labels).numpy()
+    assert (again == right[arm.name, 60][0]).all()
 
 
 def test_two_classes_reproduce_the_papers_ordering(splits, monkeypatch):
@@ -187,10 +201,11 @@ def test_two_classes_reproduce_the_papers_ordering(splits, monkeypatch):
 
 def test_rules_in_the_model_keep_the_theorems():
     model = fit_rules(seed=0)
-    assert model.room() >= -1e-12
-    assert model.standard.standard > 0.99
-    assert model.standard.robust < 0.01
-    assert model.robust.robust == pytest.approx(0.95, abs=1e-9)
+    assert model.slack() >= -1e-12
+    for standard, robust in (model.machines, model.fitted):
+        assert standard.standard > 0.99
+        assert standard.robust < 0.01
+        assert robust.robust == pytest.approx(0.95, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +218,93 @@ def test_rules_in_the_model_keep_the_theorems():
         ({"seeds": 1}, "at least 2 seeds"),
         ({"pair": ("5", "cat")}, "5 and cat"),
         ({"pair": ("5", "5")}, "two different classes"),
+        ({"linear_radii": ("0.2", "0.1")}, "linear_radii that rise from 0"),
+        ({"linear_radii": ()}, "linear_radii that rise from 0"),
+        ({"linear_radius": "0.15"}, "one of the linear_radii"),
+        ({"linear_radius": "much"}, "'much'"),
+        ({"far": "1.5"}, "beyond every change of training, which reaches 1.6"),
+        ({"far": "abc"}, "'abc'"),
+        ({"feature_changes": "abc"}, "'abc'"),
+        ({"originals": -3}, "originals of at least 0, not -3"),
+        ({"attack_steps": 0}, "attack_steps of at least 1"),
+        ({"denoiser": "local:/nope"}, "/nope"),
+        ({"device": "tpu"}, "'tpu'"),
     ],
 )
 def test_what_would_fail_after_hours_is_refused_at_once(splits, wrong, said):
     with pytest.raises(eq.EquipoiseError, match=said):
-        replace(SMALL, **wrong).check(splits[0])
+        replace(SMALL, **wrong).check(*splits)
+
+
+def test_a_linear_experiment_without_test_images_is_refused(splits):
+    with pytest.raises(eq.EquipoiseError, match="10 test images of each class"):
+        SMALL.check(splits[0], splits[1].subset(20))
+
+
+def test_the_configurations_in_the_docs_name_options_that_there_are(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "equipoise.studies.odds", lambda out, settings: asked.append(settings) or (None, out)
+    )
+    monkeypatch.setattr("equipoise.cli.study._print_claims", lambda run, page: None)
+    files = sorted((Path(__file__).parent.parent / "docs" / "configs").glob("odds-*.yaml"))
+    assert len(files) == 2
+    for file in files:
+        main(["study", "odds", "--config", str(file)])
+        given = yaml.safe_load(file.read_text())["study"]["odds"]
+        settings = asked[-1]
+        assert settings.data == given["data"]
+        assert settings.radii == tuple(given["radii"])
+        assert settings.sizes == tuple(given["sizes"])
+        assert settings.recipe.widths == tuple(given["widths"])
+        assert len(settings.arms()) == sum(
+            len(given[k]) for k in ("radii", "linf-radii", "half-radii")
+        )
+        assert settings.linear()[0] == 0
+
+
+def test_claims_of_a_run_that_was_changed_since_are_not_shown(tmp_path):
+    claim = judge("X1", "So it is.", "a number", Estimate(1.0, 0.5, 1.5, 20, "bootstrap"))
+    (tmp_path / "run.json").write_text(json.dumps({"shards": [{"file": "a.parquet"}]}))
+    write_claims(tmp_path, "odds", [claim])
+    write_exhibits(tmp_path, "odds", {"sizes": [{"size": 3}]})
+    assert (read_claims(tmp_path), read_study(tmp_path)) == ((claim,), "odds")
+    (tmp_path / "run.json").write_text(json.dumps({"shards": [{"file": "b.parquet"}]}))
+    assert (read_claims(tmp_path), read_study(tmp_path)) == ((), None)
+    assert read_exhibits(tmp_path) == {}
+
+
+def test_few_disagreements_get_the_exact_interval():
+    a, b = np.zeros(121), np.zeros(121)
+    a[:6] = 1
+    found = difference(a, b)
+    assert found.method == "Clopper-Pearson"
+    assert found.low < 0 < found.value < found.high
+    # Numbers that are no yes or no are resampled.
+    assert difference(a + 0.5, b).method == "bootstrap"
+
+
+def test_trainings_side_by_side_give_what_one_after_the_other_gives(tmp_path, monkeypatch):
+    def trainings(folder):
+        recipe = Recipe(net="mlp", widths=(8,), epochs=2, limit=40, held_out=0.0)
+        return [
+            Training(
+                data="digits",
+                threat=L2(radius),
+                objective="pgd",
+                recipe=recipe,
+                out=folder,
+                steps=1,
+            )
+            for radius in (0.0, 0.5)
+        ]
+
+    train_many(trainings(tmp_path / "many"), "Training", device="cpu")
+    monkeypatch.setattr("equipoise.training.many.MOST", 1)
+    train_many(trainings(tmp_path / "one"), "Training", device="cpu")
+    for name in ("l2-0", "l2-0.5"):
+        pair = [eq.load_classifier(f"local:{tmp_path / kind / name}") for kind in ("many", "one")]
+        assert pair[0].fingerprint() == pair[1].fingerprint()
+    other = [replace(t, steps=2) for t in trainings(tmp_path / "many")]
+    with pytest.raises(eq.EquipoiseError, match="with other settings"):
+        train_many(other, "Training", device="cpu")

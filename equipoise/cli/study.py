@@ -156,13 +156,14 @@ def odds(
     widths: Annotated[list[int], Parameter(consume_multiple=True)] = [],  # noqa: B006
     blocks: int = 1,
     batch: int = 128,
-    rate: float = 4e-3,
+    rate: float = 1e-2,
     shift: int = 0,
     flip: bool = False,
-    steps: int = 1000,
+    steps: int = 600,
     attack_steps: int = 7,
     far: str = "3",
     test: int = 0,
+    attacked: int = 300,
     originals: int = 100,
     denoiser: str = "",
     pair: Words = None,
@@ -217,6 +218,8 @@ def odds(
         L2 radius of adversarial examples, beyond any change of training.
     test
         At most so many test images, a random sample; 0 for all.
+    attacked
+        At most so many of them for the audit of the ladder, whose attacks take long; 0 for all.
     originals
         Test images that get counterfactuals, which gradients are compared with; 0 for none.
     denoiser
@@ -270,6 +273,7 @@ def odds(
             attack_steps=attack_steps,
             far=far,
             test=test,
+            attacked=attacked,
             originals=originals,
             denoiser=denoiser,
             linear_radius=linear_radius,

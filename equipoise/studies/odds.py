@@ -39,7 +39,7 @@ from equipoise.training import Recipe, Training, fit_denoiser, remember, suited_
 
 __all__ = ["OddsSettings", "odds"]
 
-DIGITS = Recipe(net="mlp", rate=4e-3)
+DIGITS = Recipe(net="mlp", rate=1e-2)
 """The recipe of the embedded digits' classifiers."""
 
 JUDGE_SEED, LEARNER_SEED = 101, 201
@@ -68,6 +68,7 @@ class OddsSettings:
         attack_steps: of projected gradient ascent in each of them.
         far: L2 radius of the adversarial examples, beyond any change of training.
         test: at most so many test images, a random sample; all when 0.
+        attacked: at most so many of these for the ladder's audit, whose attacks take long; all when 0.
         originals: how many test images get counterfactuals, which gradients are compared with; none when 0.
         denoiser: spec of a denoiser to draw them with; one is trained when empty.
         pair: names of the two classes of the linear experiment; 5 and 7, or the first two, when empty.
@@ -87,10 +88,11 @@ class OddsSettings:
     sizes: tuple[int, ...] = (50, 150, 400, 0)
     seeds: int = 3
     recipe: Recipe = DIGITS
-    steps: int = 1000
+    steps: int = 600
     attack_steps: int = 7
     far: str = "3"
     test: int = 0
+    attacked: int = 300
     originals: int = 100
     denoiser: str = ""
     pair: tuple[str, ...] = ()
@@ -187,7 +189,13 @@ class OddsSettings:
                 f"The study needs at least two sizes that rise, from 10 to the {len(train)} training images of "
                 f"{train.spec!r} (or 0 for all), not {' '.join(map(str, self.sizes))}."
             )
-        for name, least in (("seeds", 2), ("steps", 1), ("attack_steps", 1), ("originals", 0)):
+        for name, least in (
+            ("seeds", 2),
+            ("steps", 1),
+            ("attack_steps", 1),
+            ("originals", 0),
+            ("attacked", 0),
+        ):
             if getattr(self, name) < least:
                 raise EquipoiseError(
                     f"The study needs {name} of at least {least}, not {getattr(self, name)}."
@@ -237,14 +245,15 @@ def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) ->
         device=asked.device,
     )
     judges = _judges(train, pure[0].threat, asked, sizes[-1], out / "judges")
-    folder = _counterfactuals(train, test, asked, denoiser, out) if asked.originals else ""
+    fewer = test.subset(asked.attacked or None, asked.seed)
+    folder = _counterfactuals(train, fewer, asked, denoiser, out) if asked.originals else ""
     far = parse_threat(f"l2:{asked.far}")
     gradients, use = Gradients(folder), FeatureUse(asked.data)
     examples = [LargeEps(far, judge=f"local:{judge}") for judge in judges]
     attacks = [Adversarial(threat) for threat in _mildest(pure)]
     run = audit(
         [trained.largest(arm, asked.seed) for arm in (STANDARD, *arms)],
-        test,
+        fewer,
         ["standard", *attacks, gradients, *examples, use],
         out / "audit",
         seed=asked.seed,
