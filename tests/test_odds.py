@@ -24,6 +24,7 @@ from equipoise.norms import parse_threat
 from equipoise.studies.model import fit_rules
 from equipoise.studies.odds import OddsSettings
 from equipoise.studies.sample_sizes import STANDARD, Arm, train_sizes
+from equipoise.studies.training_claims import weigh_training
 from equipoise.studies.two_classes import attack_two_classes
 from equipoise.training import Recipe, Training, remember, train_many
 
@@ -134,14 +135,14 @@ def test_small_networks_get_one_thread_and_give_the_others_back():
         torch.set_num_threads(before)
 
 
-def test_gains_are_paired_by_seed_and_image(splits, tmp_path):
+def test_gains_and_claims_are_paired_by_seed_and_image(splits, tmp_path, monkeypatch):
     test = splits[1].subset(50)
-    arm = Arm("half-and-half", parse_threat("l2:0.5"))
+    arm, pure = (Arm(name, parse_threat("l2:0.5")) for name in ("half-and-half", "pgd"))
     found = train_sizes(
         "digits",
         test,
         tmp_path,
-        arms=[arm],
+        arms=[arm, pure],
         sizes=[30, 60],
         seeds=(3, 4),
         recipe=Recipe(net="mlp", widths=(16,), rate=1e-2),
@@ -151,7 +152,7 @@ def test_gains_are_paired_by_seed_and_image(splits, tmp_path):
     )
     batch = test.batch(range(len(test)))
     right, losses = {}, {}
-    for name in (STANDARD.name, arm.name):
+    for name in (STANDARD.name, arm.name, pure.name):
         for size in (30, 60):
             folders = [tmp_path / str(size) / str(seed) / name for seed in (3, 4)]
             rungs = [eq.load_classifier(f"local:{folder}") for folder in folders]
@@ -166,13 +167,36 @@ def test_gains_are_paired_by_seed_and_image(splits, tmp_path):
     assert found.gain(arm, 60).value == pytest.approx(gap[60].mean())
     assert found.change(arm).value == pytest.approx((gap[30] - gap[60]).mean())
     assert found.loss(arm, 30) == pytest.approx(losses[arm.name, 30])
-    rows = {(r["radius"], r["size"]): r for r in found.rows()}
-    assert {r["family"] for r in rows.values()} == {"l2, half-and-half"}
+    rows = {(r["radius"], r["size"]): r for r in found.rows() if "half" in r["family"]}
+    assert {r["family"] for r in found.rows()} == {"l2", "l2, half-and-half"}
     assert rows[0.0, 30]["value"] == pytest.approx(right[STANDARD.name, 30].mean())
     assert rows[0.0, 30]["gain"] == 0
     assert found.largest(arm, 3).name == arm.name
     again = (found.largest(arm, 3)(batch.images).argmax(1) == batch.labels).numpy()
     assert (again == right[arm.name, 60][0]).all()
+    monkeypatch.setattr("equipoise.studies.two_classes.RESAMPLES", 10)
+    linear = attack_two_classes(*splits, ("5", "7"), [0.0, 0.2], 0.2)
+    claims = weigh_training(fit_rules(), found, linear)
+    for claim in claims:
+        verdict = (
+            "holds"
+            if claim.low > claim.bound
+            else "fails"
+            if claim.high < claim.bound
+            else "undecided"
+        )
+        assert claim.verdict == verdict
+        assert claim.text.endswith(".")
+    by = {claim.id: claim for claim in claims}
+    assert set(by) == {"T1", "T2", "S1", "S2", "S3", "S4", "S5", "L1", "L2", "L3"}
+    alone = {n: right[pure.name, n].astype(float) - right[STANDARD.name, n] for n in (30, 60)}
+    assert by["S1"].value == pytest.approx(alone[30].mean())
+    assert by["S2"].value == by["S4"].value == pytest.approx(-alone[60].mean())
+    assert by["S3"].value == pytest.approx((alone[30] - alone[60]).mean())
+    assert by["S5"].value == pytest.approx(-gap[60].mean())
+    assert {c.verdict for c in claims if c.id in ("T1", "T2")} == {"holds"}
+    all_in, two = (linear.right(linear.top[k]) for k in (-1, 0))
+    assert by["L3"].value == pytest.approx(all_in.mean() - two.mean())
 
 
 def test_two_classes_reproduce_the_papers_ordering(splits, monkeypatch):
@@ -290,7 +314,7 @@ def test_trainings_side_by_side_give_what_one_after_the_other_gives(tmp_path, mo
         return [
             Training(
                 data="digits",
-                threat=L2(radius),
+                threat=eq.L2(radius),
                 objective="pgd",
                 recipe=recipe,
                 out=folder,

@@ -219,7 +219,7 @@ def odds(
     test
         At most so many test images, a random sample; 0 for all.
     attacked
-        At most so many of them for the audit of the ladder, whose attacks take long; 0 for all.
+        At most so many of them for all but standard accuracy, since attacks take long; 0 for all.
     originals
         Test images that get counterfactuals, which gradients are compared with; 0 for none.
     denoiser

@@ -21,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from equipoise.audit import Run, audit, write_claims, write_exhibits
+from equipoise.classifiers import Classifier
 from equipoise.counterfactuals import Sampler, make_set, parse_neighbourhood
 from equipoise.devices import choose_device
 from equipoise.diffusion import Denoiser, load_denoiser
@@ -68,7 +69,7 @@ class OddsSettings:
         attack_steps: of projected gradient ascent in each of them.
         far: L2 radius of the adversarial examples, beyond any change of training.
         test: at most so many test images, a random sample; all when 0.
-        attacked: at most so many of these for the ladder's audit, whose attacks take long; all when 0.
+        attacked: at most so many of these for all but standard accuracy, since attacks take long; all when 0.
         originals: how many test images get counterfactuals, which gradients are compared with; none when 0.
         denoiser: spec of a denoiser to draw them with; one is trained when empty.
         pair: names of the two classes of the linear experiment; 5 and 7, or the first two, when empty.
@@ -261,7 +262,7 @@ def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) ->
     )
     over_seeds = audit(
         _renamed(trained, (STANDARD, *pure)),
-        test,
+        fewer,
         [gradients, examples[0], use],
         out / "seeds",
         seed=asked.seed,
@@ -271,7 +272,7 @@ def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) ->
     some = train.subset(asked.feature_images or None, asked.seed)
     features = learn_from_features(
         some,
-        test,
+        fewer,
         standard=trained.largest(STANDARD, asked.seed),
         robust=trained.largest(strongest, asked.seed),
         judge=f"local:{judges[-1]}",
@@ -292,7 +293,7 @@ def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) ->
         far=str(examples[0]),
         use=str(use),
         features=features,
-        labels=[example.label for example in test],
+        labels=[example.label for example in fewer],
     )
     exhibits = (linear.exhibits(), features.exhibits(), model.exhibits())
     write_exhibits(
@@ -315,7 +316,7 @@ def _mildest(arms: Sequence[Arm]) -> list[Threat]:
     return list(found.values())
 
 
-def _renamed(trained: SampleSizes, arms: Sequence[Arm]) -> list:
+def _renamed(trained: SampleSizes, arms: Sequence[Arm]) -> list[Classifier]:
     """The classifiers of the largest size with every seed."""
     found = []
     for arm in arms:
