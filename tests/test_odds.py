@@ -239,7 +239,7 @@ def test_rules_in_the_model_keep_the_theorems():
         ({"radii": ()}, "radii that rise"),
         ({"sizes": (50,)}, "at least two sizes"),
         ({"sizes": (50, 5000)}, "at least two sizes"),
-        ({"seeds": 1}, "at least 2 seeds"),
+        ({"seeds": 1}, "seeds of at least 2, not 1"),
         ({"pair": ("5", "cat")}, "5 and cat"),
         ({"pair": ("5", "5")}, "two different classes"),
         ({"linear_radii": ("0.2", "0.1")}, "linear_radii that rise from 0"),

@@ -118,7 +118,9 @@ def test_maps_stand_beside_their_numbers(run):
     assert all(len(row.pictures) == 2 for row in maps.grid.rows)
     assert maps.table.heads == ["Sparsity"]
     sparsity = run.columns("gradients", "<i>net</i>")["sparsity"]
-    assert maps.table.rows[0][2][0].value == f"{np.nanmean(sparsity):.2f}"
+    first = maps.table.rows[0][2][0]
+    assert first is not None
+    assert first.value == f"{np.nanmean(sparsity):.2f}"
 
 
 def test_judges_of_the_same_examples_share_an_entry(run, page):
@@ -134,7 +136,9 @@ def test_judges_of_the_same_examples_share_an_entry(run, page):
     spec = next(s for s in run.probes if "near-300" in s)
     columns = run.columns(spec, "<i>net</i>")
     agrees = np.array([bool(v) for v in columns["agrees"] if v is not None])
-    assert far.table.rows[0][2][4].value == percent(agrees.mean())
+    shown = far.table.rows[0][2][4]
+    assert shown is not None
+    assert shown.value == percent(agrees.mean())
     assert [figure.title for figure in far.figures] == [
         "The classifier itself",
         "near-100",

@@ -32,7 +32,7 @@ class NearestImages(nn.Module):
     labels: Tensor
     spread: Tensor
 
-    def __init__(self, *, shape: Sequence[int], classes: int, count: int) -> None:
+    def __init__(self, *, shape: Sequence[int], classes: int, count: int = 1) -> None:
         super().__init__()
         self.settings = {"shape": list(shape), "classes": classes, "count": count}
         self.classes = classes
