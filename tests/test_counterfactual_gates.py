@@ -100,7 +100,12 @@ def as_likely(d, kind, neighbourhood):
 @pytest.mark.parametrize("width", [0.1, 0.3, 0.6])
 @pytest.mark.parametrize(
     ("d", "kind"),
-    [(1, "overlapping"), (1, "separated"), (2, "overlapping"), (8, "overlapping")],
+    [
+        (1, "overlapping"),
+        (1, "separated"),
+        pytest.param(2, "overlapping", marks=pytest.mark.slow),
+        pytest.param(8, "overlapping", marks=pytest.mark.slow),
+    ],
 )
 def test_the_default_of_laplace_passes_every_gate(d, kind, width):
     mixture, x0, exact = as_likely(d, kind, Laplace(width))

@@ -38,7 +38,8 @@ SMALL = OddsSettings(
     steps=40,
     attack_steps=2,
     far="2",
-    test=120,
+    test=300,
+    attacked=60,
     originals=0,
     linear_radii=("0", "0.2"),
     feature_images=80,
@@ -308,6 +309,7 @@ def test_few_disagreements_get_the_exact_interval():
     assert difference(a + 0.5, b).method == "bootstrap"
 
 
+@pytest.mark.slow
 def test_trainings_side_by_side_give_what_one_after_the_other_gives(tmp_path, monkeypatch):
     def trainings(folder):
         recipe = Recipe(net="mlp", widths=(8,), epochs=2, limit=40, held_out=0.0)
