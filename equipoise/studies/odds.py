@@ -36,7 +36,16 @@ from equipoise.studies.model import fit_rules
 from equipoise.studies.sample_sizes import STANDARD, Arm, SampleSizes, fixed, train_sizes
 from equipoise.studies.training_claims import weigh_training
 from equipoise.studies.two_classes import attack_two_classes
-from equipoise.training import Recipe, Training, fit_denoiser, remember, suited_recipe, train_many
+from equipoise.training import (
+    PGD,
+    Objective,
+    Recipe,
+    Standard,
+    fit,
+    fit_denoiser,
+    remember,
+    suited_recipe,
+)
 
 __all__ = ["OddsSettings", "odds"]
 
@@ -332,21 +341,13 @@ def _judges(
 ) -> list[Path]:
     """Folders of classifiers that judge and do nothing else: one that is no network, and a standard and a robust
     network from another seed."""
+    folders = [out / "nearest-image", out / "standard-judge", out / "robust-judge"]
+    remember(train, folders[0], seed=asked.seed)
+    objectives: list[Objective] = [Standard(), PGD(threat=threat, steps=asked.attack_steps)]
     recipe = fixed(asked.recipe, size, asked.steps, JUDGE_SEED + asked.seed)
-    remember(train, out / "nearest-image", seed=asked.seed)
-    trainings = [
-        Training(
-            data=asked.data,
-            threat=arm.threat,
-            objective=arm.objective,
-            recipe=recipe,
-            out=out / name,
-            steps=asked.attack_steps,
-        )
-        for name, arm in (("standard", STANDARD), ("robust", Arm("pgd", threat)))
-    ]
-    train_many(trainings, "Training judges", device=asked.device)
-    return [out / "nearest-image", *(training.folder for training in trainings)]
+    for objective, folder in zip(objectives, folders[1:], strict=True):
+        fit(train, objective, recipe, folder, accelerator=choose_device(asked.device).type)
+    return folders
 
 
 def _counterfactuals(
