@@ -37,7 +37,7 @@ class Study:
     rules: list[tuple[str, str, str, str]]
     seeds: int
     steps: int
-    linear: "Linear | None"
+    linear: Linear | None
     learnt: list[tuple[str, str, list[Cell]]]
     attacked: str
     sentence: str

@@ -12,7 +12,7 @@ Rows = Sequence[dict[str, Any]]
 
 
 def point(row: dict[str, Any], series: str, field: str) -> dict[str, Any]:
-    """A value with its interval, as lines draw them."""
+    """A value with its interval, as lines draw them: `field` is "value", a share, or "gain", a difference of shares."""
     ends = ("low", "high") if field == "value" else (f"{field}_low", f"{field}_high")
     low, high = (row[end] for end in ends)
     text = written if field == "value" else signed
@@ -34,17 +34,20 @@ def signed(value: float, low: float | None, high: float | None) -> str:
 
 
 def written(value: float, low: float | None, high: float | None) -> str:
+    """A share in per cent, with its interval where it has one."""
     if low is None or high is None:
         return percent(value)
     return f"{percent(value)} ({100 * low:.1f} to {percent(high)})"
 
 
 def sentence(start: str, drawn: Rows) -> str:
+    """What a chart shows, in words: the numbers of its rows after `start`."""
     listed = "; ".join(f"{row['series']} at {row['at']}: {row['text']}" for row in drawn)
     return f"{start} {listed}."
 
 
 def grouped(rows: Rows, field: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows by what they have in `field`, in order."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         found.setdefault(row[field], []).append(row)
@@ -52,4 +55,5 @@ def grouped(rows: Rows, field: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def as_estimate(row: dict[str, Any], name: str) -> Estimate:
+    """The share `name` of a row, with its interval, for a cell of a table."""
     return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], 0, "")

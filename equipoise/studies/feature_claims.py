@@ -15,6 +15,7 @@ The paper shows G1, E1 and E2 in pictures: their measures are ours.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +67,8 @@ class Evidence:
         return np.stack([of(self.run.columns(probe, name)) for name in names])
 
 
-def _number(value: object) -> float:
-    return float("nan") if value is None else float(value)  # type: ignore[arg-type]
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def weigh_features(evidence: Evidence) -> list[Claim]:
