@@ -150,12 +150,12 @@ def test_the_share_inside_the_mask_is_that_of_the_exact_gradient():
     classifier, data = regression(), Masked(some())
     sizes = np.abs(exact_gradients(classifier, data))
     batch = data.batch(range(len(data)))
-    assert batch.masks is not None
-    masks = batch.masks.expand(-1, *SHAPE).flatten(1).numpy()
+    masks = np.stack([m.expand(*SHAPE).flatten().numpy() for m in batch.masks if m is not None])
     found = ask(Gradients(), classifier, data)
-    np.testing.assert_allclose(found["inside"], (sizes * masks).sum(1) / sizes.sum(1), rtol=1e-5)
-    np.testing.assert_allclose(found["area"], masks.mean(1), rtol=1e-6)
-    assert 0 < found["area"].min() <= found["area"].max() < 1
+    inside, area = found["inside"], found["area"]
+    np.testing.assert_allclose(inside, (sizes * masks).sum(1) / sizes.sum(1), rtol=1e-5)
+    np.testing.assert_allclose(area, masks.mean(1), rtol=1e-6)
+    assert 0 < area.min() <= area.max() < 1
     names = [metric.name for metric in Gradients().metrics(found)]
     assert names == ["gradient sparsity", "gradient inside the mask"]
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from equipoise.errors import EquipoiseError
 from equipoise.specs import Spec
 
-__all__ = ["BrokenImageError", "Decoding"]
+__all__ = ["BrokenImageError", "Decoding", "centre_square"]
 
 # A file of a few kilobytes can claim any size; beyond this one, decoding it would fill the memory.
 MOST_PIXELS = 2**26
@@ -58,7 +58,7 @@ class BrokenImageError(EquipoiseError):
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the files of a set become tensors.
+    """How the files of a set become tensors. A benchmark with its own way of framing overrides `frame`.
 
     Arguments:
         channels: 1 or 3. Grey images are repeated for 3; coloured ones are refused for 1.
@@ -130,12 +130,15 @@ class Decoding:
             raise BrokenImageError(id, _reason(error)) from error
         return torch.from_numpy(pixels).movedim(-1, 0).expand(self.channels, -1, -1).contiguous()
 
+    def frame(self, image: Image.Image) -> Image.Image:
+        """The part of an upright image that is kept, at the size it is kept: the centre square of side `size`."""
+        return image if self.size is None else centre_square(image, self.size, self.size)
+
     def _pixels(self, image: Image.Image, id: str) -> np.ndarray:
         """The upright `image` as float32 with shape (H, W, 1 or channels)."""
         if image.mode in DEEP:
             grey = _deep(image, id)
-            if self.size is not None:
-                grey = np.asarray(_square(Image.fromarray(grey), self.size))
+            grey = np.asarray(self.frame(Image.fromarray(grey)))
             return grey.clip(0, 1)[..., None]
         if image.has_transparency_data:
             image = image.convert("RGBA")
@@ -151,8 +154,7 @@ class Decoding:
                     "was taken to be grey. Add ?channels=3 to the data's spec."
                 )
             image = image.getchannel(0)
-        if self.size is not None:
-            image = _square(image, self.size)
+        image = self.frame(image)
         pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
         return pixels if pixels.ndim == 3 else pixels[..., None]
 
@@ -172,11 +174,11 @@ def _deep(image: Image.Image, id: str) -> np.ndarray:
     )
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
-    """The centre square of `image` once its shorter side is `size`."""
-    short = min(image.size)
-    width, height = (size * side // short for side in image.size)
-    if short != size:
+def centre_square(image: Image.Image, short: int, size: int) -> Image.Image:
+    """The centre square of side `size` of `image`, once its shorter side is `short`."""
+    shorter = min(image.size)
+    width, height = (short * side // shorter for side in image.size)
+    if shorter != short:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))

@@ -2,8 +2,8 @@
 
 Notation. A set has n images; image i, 0 <= i < n, is float32 in [0, 1] with shape (C, H, W), has a
 label y_i, an index into `classes`, and an id that is unique within the set and does not depend on
-where the set lies. Some sets also give each image a group (such as its class and background
-together) or a mask with shape (1, H, W), 1 where the object is.
+where the set lies. Some sets also give images a group (such as class and background together) or a
+mask in [0, 1] with shape (1, H, W): 1 where the object is, 0 where it is not, soft in between.
 
 A source is one file that overrides `__len__`, `read` and `fingerprint`.
 """
@@ -51,7 +51,7 @@ class Batch:
         labels: int64, with shape (B,).
         ids: B names.
         groups: B names or `None`s.
-        masks: with shape (B, 1, H, W), or `None` unless every image has one.
+        masks: B masks with shape (1, H, W), `None` for an image without one.
         broken: the images that were asked for and could not be read; they are in none of the
             above.
     """
@@ -61,17 +61,24 @@ class Batch:
     labels: Tensor
     ids: tuple[str, ...]
     groups: tuple[str | None, ...]
-    masks: Tensor | None
+    masks: tuple[Tensor | None, ...]
     broken: tuple[Broken, ...]
 
 
 class Images(ABC):
     """A set of labelled images: `spec` and `split` say where it comes from, `classes` what its
-    labels mean."""
+    labels mean.
+
+    A benchmark of ImageNet's classes also says in `outputs` which of the 1,000 outputs of an
+    ImageNet classifier count as each class; every other output is none of them. One whose licence
+    forbids fitting anything on it says in `only_for_tests` why.
+    """
 
     spec: str
     split: str
     classes: tuple[str, ...]
+    outputs: tuple[tuple[int, ...], ...] | None = None
+    only_for_tests: str | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -154,7 +161,6 @@ class Images(ABC):
                 raise EquipoiseError(self._mixed(example, shape))
             kept.append(index)
             examples.append(example)
-        masks = [example.mask for example in examples if example.mask is not None]
         return Batch(
             indices=tuple(kept),
             images=torch.stack([example.image for example in examples])
@@ -163,9 +169,13 @@ class Images(ABC):
             labels=torch.tensor([example.label for example in examples], dtype=torch.int64),
             ids=tuple(example.id for example in examples),
             groups=tuple(example.group for example in examples),
-            masks=torch.stack(masks) if masks and len(masks) == len(examples) else None,
+            masks=tuple(example.mask for example in examples),
             broken=tuple(broken),
         )
+
+    def groups(self) -> tuple[str | None, ...]:
+        """The group of every image. Sources that know groups without decoding override this."""
+        return tuple(example.group for example in self)
 
     def subset(self, limit: int | None, seed: int = 0) -> "Images":
         """A random `limit` of the images, in their natural order; for `None`, all of them.
@@ -201,6 +211,8 @@ class Subset(Images):
         self.spec = images.spec
         self.split = images.split
         self.classes = images.classes
+        self.outputs = images.outputs
+        self.only_for_tests = images.only_for_tests
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -210,3 +222,7 @@ class Subset(Images):
 
     def fingerprint(self, indices: Sequence[int]) -> str:
         return self.images.fingerprint([self.indices[index] for index in indices])
+
+    def groups(self) -> tuple[str | None, ...]:
+        known = self.images.groups()
+        return tuple(known[index] for index in self.indices)

@@ -97,19 +97,18 @@ class Gradients(Probe):
         columns = {
             "length": doubt * np.array([np.linalg.norm(size) for size in sizes]),
             "sparsity": np.array([gini(size) for size in sizes]),
-            "inside": nothing,
-            "area": nothing,
+            "inside": np.full(count, np.nan),
+            "area": np.full(count, np.nan),
             "alignment": nothing,
             "noise_alignment": nothing,
             "forwards": np.ones(count, dtype=np.int64),
             "backwards": np.ones(count, dtype=np.int64),
         }
-        if batch.masks is not None:
-            masks = batch.masks.to(slope.device).expand_as(slope).flatten(1).cpu().numpy()
-            columns["inside"] = np.array(
-                [_share(size, mask) for size, mask in zip(sizes, masks, strict=True)]
-            )
-            columns["area"] = np.array([mask.mean(dtype=np.float64) for mask in masks])
+        for i, mask in enumerate(batch.masks):
+            if mask is not None:
+                weights = mask.expand_as(slope[i]).flatten().numpy()
+                columns["inside"][i] = _share(sizes[i], weights)
+                columns["area"][i] = weights.mean(dtype=np.float64)
         if self.folder:
             made = made_of(self._counterfactual.made, batch)
             for parts in made:
