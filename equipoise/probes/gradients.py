@@ -97,13 +97,15 @@ class Gradients(Probe):
         columns = {
             "length": doubt * np.array([np.linalg.norm(size) for size in sizes]),
             "sparsity": np.array([gini(size) for size in sizes]),
-            "inside": np.full(count, np.nan),
-            "area": np.full(count, np.nan),
+            "inside": nothing,
+            "area": nothing,
             "alignment": nothing,
             "noise_alignment": nothing,
             "forwards": np.ones(count, dtype=np.int64),
             "backwards": np.ones(count, dtype=np.int64),
         }
+        if any(mask is not None for mask in batch.masks):
+            columns |= {name: np.full(count, np.nan) for name in ("inside", "area")}
         for i, mask in enumerate(batch.masks):
             if mask is not None:
                 weights = mask.expand_as(slope[i]).flatten().numpy()
