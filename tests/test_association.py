@@ -8,7 +8,7 @@ import pytest
 from equipoise.audit import judge, write_claims
 from equipoise.audit.association import auroc, difference, one_hot, spearman
 from equipoise.audit.claims import read_claims
-from equipoise.audit.statistics import Estimate
+from equipoise.audit.intervals import Estimate
 
 
 def test_spearman_and_auroc_agree_with_other_libraries():

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.audit.difference import paired_difference
-from equipoise.audit.statistics import Estimate
+from equipoise.audit.intervals import Estimate
 
 __all__ = ["auroc", "bootstrap", "difference", "one_hot", "spearman", "spearman_gap"]
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from equipoise.audit.statistics import Estimate
+from equipoise.audit.intervals import Estimate
 from equipoise.errors import EquipoiseError
 from equipoise.files import read_json, write_json
 from equipoise.streams import digest

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.audit.statistics import LEVEL, highest_share, lowest_share
+from equipoise.audit.intervals import LEVEL, highest_share, lowest_share
 
 __all__ = ["Difference", "paired_difference"]
 

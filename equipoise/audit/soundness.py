@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.attacks.agreement import MISLEADING
-from equipoise.audit.statistics import highest_share, lowest_share
+from equipoise.audit.intervals import highest_share, lowest_share
 
 __all__ = ["CHECKS", "Soundness", "examine"]
 

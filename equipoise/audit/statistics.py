@@ -26,34 +26,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, bdtrik, betaincinv
+from scipy.special import bdtr, bdtrik
 
-from equipoise.probes import Metric
+from equipoise.audit.groups import estimate_contrast, estimate_sensitivity, estimate_worst
+from equipoise.audit.intervals import (
+    LEVEL,
+    RESAMPLES,
+    Estimate,
+    highest_share,
+    lowest_share,
+    nothing,
+)
+from equipoise.probes import Contrast, Metric, Quoted, Sensitivity, WorstGroup
 
 __all__ = [
     "Curve",
-    "Estimate",
     "Statistic",
     "across_trainings",
     "estimate",
-    "highest_share",
-    "lowest_share",
     "robustness_curve",
 ]
-
-LEVEL = 0.95
-RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval, from `n` images by `method`."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    method: str
 
 
 @dataclass(frozen=True)
@@ -82,12 +74,23 @@ class Curve:
     high: NDArray
 
 
-def estimate(metric: Metric, *, seed: int = 0) -> Estimate:
-    """The metric with its interval; NaN throughout when there are no images."""
+def estimate(metric: Quoted, *, seed: int = 0) -> Estimate:
+    """The metric with its interval; NaN throughout when there are no images. Those of several groups of images are
+    computed by `equipoise.audit.groups`."""
+    if isinstance(metric, Contrast):
+        return estimate_contrast(metric)
+    if isinstance(metric, WorstGroup):
+        return estimate_worst(metric)
+    if isinstance(metric, Sensitivity):
+        return estimate_sensitivity(metric, seed=seed)
+    return _of_all(metric, seed)
+
+
+def _of_all(metric: Metric, seed: int) -> Estimate:
     values = np.asarray(metric.values)
     n = len(values)
     if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0, "none")
+        return nothing()
     # Shares that are all 0, or all 1, leave a bootstrap nothing to vary, but not everything certain.
     constant = metric.unit == "share" and len(set(values.tolist())) == 1 and values[0] in (0, 1)
     if metric.kind == "share" or (metric.kind == "mean" and constant):
@@ -139,16 +142,6 @@ def across_trainings(values: NDArray) -> Estimate:
     if half == 0:
         return Estimate(mean, math.nan, math.nan, images, "none")
     return Estimate(mean, mean - half, mean + half, images, "Student over trainings and images")
-
-
-def lowest_share(ones: int, n: int, tail: float) -> float:
-    """Clopper and Pearson's lower bound: the share at which `ones` or more of `n` have probability `tail`."""
-    return float(betaincinv(ones, n - ones + 1, tail)) if ones else 0.0
-
-
-def highest_share(ones: int, n: int, tail: float) -> float:
-    """Clopper and Pearson's upper bound: the share at which `ones` or fewer of `n` have probability `tail`."""
-    return float(betaincinv(ones + 1, n - ones, 1 - tail)) if ones < n else 1.0
 
 
 def _binomial_quantile(q: float, n: int, p: float) -> float:

@@ -12,7 +12,15 @@ from equipoise.probes.counterfactual import Counterfactual
 from equipoise.probes.feature_use import FeatureUse
 from equipoise.probes.gradients import Gradients
 from equipoise.probes.large_eps import LargeEps
-from equipoise.probes.probe import Answers, Metric, Probe, Request
+from equipoise.probes.metric import (
+    Contrast,
+    Metric,
+    Quoted,
+    Sensitivity,
+    WorstGroup,
+    relative_sensitivity,
+)
+from equipoise.probes.probe import Answers, Probe, Request
 from equipoise.probes.standard import Standard
 from equipoise.probes.transfer import Transfer
 from equipoise.specs import Spec, parse_spec, parse_whole_number
@@ -30,6 +38,11 @@ __all__ = [
     "Request",
     "Answers",
     "Metric",
+    "Contrast",
+    "WorstGroup",
+    "Sensitivity",
+    "Quoted",
+    "relative_sensitivity",
 ]
 
 

@@ -37,7 +37,8 @@ from equipoise.attacks.worst_case import Budget
 from equipoise.classifiers import Classifier
 from equipoise.images import Batch, encode_png
 from equipoise.norms import Norm, Threat
-from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
+from equipoise.probes.metric import Metric
+from equipoise.probes.probe import Answers, Columns, Probe, Request
 from equipoise.probes.second_look import (
     DRAWS,
     attack_rows,

@@ -29,8 +29,9 @@ from torch import Tensor
 from equipoise.classifiers import Classifier
 from equipoise.counterfactuals import SPLITS, CounterfactualSet, Rows
 from equipoise.images import Batch, encode_png
+from equipoise.probes.metric import Metric
 from equipoise.probes.pairs import CHUNK, alignment, check_classes, lead, made_of, open_set
-from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
+from equipoise.probes.probe import Answers, Columns, Probe, Request
 
 __all__ = ["POINTS", "Counterfactual"]
 

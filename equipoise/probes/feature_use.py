@@ -38,7 +38,8 @@ from equipoise.attacks.losses import log_odds
 from equipoise.classifiers import Classifier
 from equipoise.errors import EquipoiseError
 from equipoise.images import Batch, Images, load_images
-from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
+from equipoise.probes.metric import Metric
+from equipoise.probes.probe import Answers, Columns, Probe, Request
 
 __all__ = ["FeatureUse", "LabelCorrelation", "correlate"]
 

@@ -41,8 +41,9 @@ from equipoise.classifiers import Classifier
 from equipoise.counterfactuals import Rows
 from equipoise.images import Batch, encode_png
 from equipoise.probes.counterfactual import Counterfactual
+from equipoise.probes.metric import Metric
 from equipoise.probes.pairs import alignment, check_classes, made_of
-from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
+from equipoise.probes.probe import Answers, Columns, Probe, Request
 
 __all__ = ["Gradients", "gini"]
 

@@ -37,7 +37,8 @@ from equipoise.classifiers import Classifier, load_classifier
 from equipoise.errors import EquipoiseError
 from equipoise.images import Batch, encode_png
 from equipoise.norms import Threat
-from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
+from equipoise.probes.metric import Metric
+from equipoise.probes.probe import Answers, Columns, Probe, Request
 
 __all__ = ["FRAMES", "POINTS", "LargeEps"]
 

@@ -6,14 +6,15 @@ A probe also knows its metrics: which per-image values, averaged over images, pe
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
 from equipoise.classifiers import Classifier
 from equipoise.images import Batch
+from equipoise.probes.metric import Quoted
 
-__all__ = ["Answers", "Metric", "Probe", "Request"]
+__all__ = ["Answers", "Columns", "Probe", "Request"]
 
 Columns = Mapping[str, NDArray]
 
@@ -49,26 +50,6 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A statistic people quote: the mean or the median of `values` over images.
-
-    Attributes:
-        name: in words, for tables and pages.
-        values: with shape (N,).
-        kind: "share" for the mean of zeros and ones, "mean" or "median" of numbers.
-        unit: "share" for what is between 0 and 1 and read in per cent, "distance" for what is measured in pixel units,
-            "number" for anything else, such as a correlation.
-        better: whether people want it "high", or "neither" high nor low.
-    """
-
-    name: str
-    values: NDArray
-    kind: Literal["share", "mean", "median"]
-    unit: Literal["share", "distance", "number"] = "share"
-    better: Literal["high", "neither"] = "high"
-
-
-@dataclass(frozen=True)
 class Probe(ABC):
     """Settings of a probe. A new one names its columns and overrides `measure` and `metrics`.
 
@@ -100,5 +81,5 @@ class Probe(ABC):
         return {}
 
     @abstractmethod
-    def metrics(self, columns: Columns) -> list[Metric]:
+    def metrics(self, columns: Columns) -> Sequence[Quoted]:
         """The probe's metrics, from its columns over all images."""

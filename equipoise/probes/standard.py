@@ -13,7 +13,8 @@ import torch
 from equipoise.attacks.losses import margin
 from equipoise.classifiers import Classifier
 from equipoise.images import Batch
-from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
+from equipoise.probes.metric import Metric
+from equipoise.probes.probe import Answers, Columns, Probe, Request
 
 __all__ = ["Standard"]
 

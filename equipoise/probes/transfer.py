@@ -15,7 +15,8 @@ from equipoise.attacks import Transfer as TransferAttack
 from equipoise.classifiers import Classifier
 from equipoise.images import Batch
 from equipoise.norms import Threat
-from equipoise.probes.probe import Answers, Columns, Metric, Probe, Request
+from equipoise.probes.metric import Metric
+from equipoise.probes.probe import Answers, Columns, Probe, Request
 
 __all__ = ["Transfer"]
 
