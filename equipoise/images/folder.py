@@ -102,6 +102,12 @@ class Folder(Images):
             self.decoding(self.root / entry.id, entry.id), entry.label, entry.id, entry.group
         )
 
+    def groups(self) -> tuple[str | None, ...]:
+        return tuple(entry.group for entry in self.entries)
+
+    def all_labels(self) -> tuple[int, ...]:
+        return tuple(entry.label for entry in self.entries)
+
     def fingerprint(self, indices: Sequence[int]) -> str:
         return digest(self.decoding, *(self._state(self.entries[index]) for index in indices))
 

@@ -177,6 +177,10 @@ class Images(ABC):
         """The group of every image. Sources that know groups without decoding override this."""
         return tuple(example.group for example in self)
 
+    def all_labels(self) -> tuple[int, ...]:
+        """The label of every image. Sources that know labels without decoding override this."""
+        return tuple(example.label for example in self)
+
     def subset(self, limit: int | None, seed: int = 0) -> "Images":
         """A random `limit` of the images, in their natural order; for `None`, all of them.
 
@@ -225,4 +229,8 @@ class Subset(Images):
 
     def groups(self) -> tuple[str | None, ...]:
         known = self.images.groups()
+        return tuple(known[index] for index in self.indices)
+
+    def all_labels(self) -> tuple[int, ...]:
+        known = self.images.all_labels()
         return tuple(known[index] for index in self.indices)

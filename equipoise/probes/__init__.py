@@ -8,9 +8,11 @@ from equipoise.attacks.worst_case import Budget
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.norms import Threat, parse_threat
 from equipoise.probes.adversarial import Adversarial
+from equipoise.probes.backgrounds import Backgrounds
 from equipoise.probes.counterfactual import Counterfactual
 from equipoise.probes.feature_use import FeatureUse
 from equipoise.probes.gradients import Gradients
+from equipoise.probes.groups import Groups
 from equipoise.probes.large_eps import LargeEps
 from equipoise.probes.metric import (
     Contrast,
@@ -21,9 +23,11 @@ from equipoise.probes.metric import (
     relative_sensitivity,
 )
 from equipoise.probes.probe import Answers, Probe, Request
+from equipoise.probes.regions import Noise, Regions
+from equipoise.probes.saliency import Saliency
 from equipoise.probes.standard import Standard
 from equipoise.probes.transfer import Transfer
-from equipoise.specs import Spec, parse_spec, parse_whole_number
+from equipoise.specs import Spec, parse_number, parse_spec, parse_whole_number
 
 __all__ = [
     "Standard",
@@ -33,6 +37,10 @@ __all__ = [
     "Gradients",
     "LargeEps",
     "FeatureUse",
+    "Regions",
+    "Backgrounds",
+    "Groups",
+    "Saliency",
     "load_probe",
     "Probe",
     "Request",
@@ -49,10 +57,12 @@ __all__ = [
 def load_probe(spec: str) -> Probe:
     """The probe that `spec` names: ``standard``, ``adversarial:l2:0.5``, ``adversarial:linf:8/255?steps=100``,
     ``adversarial:linf:8/255?budget=standard``, ``transfer:l2:0.5``, ``counterfactual:DIR``, ``gradients``,
-    ``gradients:DIR``, ``large_eps:l2:4?steps=100&judge=local:DIR``, ``feature_use:digits``.
+    ``gradients:DIR``, ``large_eps:l2:4?steps=100&judge=local:DIR``, ``feature_use:digits``, ``regions:gaussian``,
+    ``regions:l2?levels=25,50&trials=5``, ``backgrounds``, ``backgrounds?onto=imagenet9:PATH&limit=500``, ``groups``,
+    ``groups:waterbirds:PATH``, ``saliency``.
 
-    A judge with a &, % or + in its spec is written with %26, %25 or %2B. What follows ``feature_use:`` is a spec of
-    images, with its own options.
+    A spec as an option has its &, %, + or ? written as %26, %25, %2B or %3F. What follows ``feature_use:`` or
+    ``groups:`` is a spec of images, with its own options.
 
     Raises:
         EquipoiseError: for an unknown probe, threat or option.
@@ -67,10 +77,7 @@ def load_probe(spec: str) -> Probe:
 
 
 def _standard(spec: Spec) -> Standard:
-    if spec.target:
-        raise EquipoiseError(
-            f"The probe 'standard' takes no target, but {spec.text!r} gives it {spec.target!r}."
-        )
+    _no_target(spec)
     spec.only()
     return Standard()
 
@@ -123,6 +130,53 @@ def _feature_use(spec: Spec) -> FeatureUse:
     return FeatureUse(spec.text.removeprefix(f"{spec.kind}:"))
 
 
+def _regions(spec: Spec) -> Regions:
+    options = spec.only("levels", "trials")
+    kinds = {kind: kind for kind in get_args(Noise)}
+    if spec.target not in kinds:
+        raise EquipoiseError(
+            f"The probe {spec.text!r} needs a kind of noise: write regions:gaussian or regions:l2."
+        )
+    probe = Regions(kinds[spec.target])
+    if "levels" in options:
+        what = f"the option levels of {spec.text!r}"
+        levels = tuple(parse_number(level, what) for level in options["levels"].split(","))
+        if min(levels) <= 0:
+            raise EquipoiseError(f"Cannot use {what}: noise of level {min(levels):g} is none.")
+        probe = replace(probe, levels=levels)
+    if "trials" in options:
+        what = f"the option trials of {spec.text!r}"
+        probe = replace(probe, trials=parse_whole_number(options["trials"], what))
+    return probe
+
+
+def _backgrounds(spec: Spec) -> Backgrounds:
+    _no_target(spec)
+    options = spec.only("onto", "limit")
+    probe = Backgrounds(options.get("onto", ""))
+    if "limit" in options:
+        what = f"the option limit of {spec.text!r}"
+        probe = replace(probe, limit=parse_whole_number(options["limit"], what))
+    return probe
+
+
+def _groups(spec: Spec) -> Groups:
+    return Groups(spec.text.removeprefix(f"{spec.kind}").removeprefix(":"))
+
+
+def _saliency(spec: Spec) -> Saliency:
+    _no_target(spec)
+    spec.only()
+    return Saliency()
+
+
+def _no_target(spec: Spec) -> None:
+    if spec.target:
+        raise EquipoiseError(
+            f"The probe {spec.kind!r} takes no target, but {spec.text!r} gives it {spec.target!r}."
+        )
+
+
 def _steps(spec: Spec, default: int) -> int:
     """The option steps of a probe."""
     if "steps" not in spec.options:
@@ -147,4 +201,8 @@ _READERS: dict[str, Callable[[Spec], Probe]] = {
     Gradients.name: _gradients,
     LargeEps.name: _large_eps,
     FeatureUse.name: _feature_use,
+    Regions.name: _regions,
+    Backgrounds.name: _backgrounds,
+    Groups.name: _groups,
+    Saliency.name: _saliency,
 }
