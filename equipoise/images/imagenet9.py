@@ -132,7 +132,7 @@ class ImageNet9(Images):
             region = _read_mask(self.root, mask, whole, id)
             if self.decoding.size is not None:
                 grey = self.decoding.frame(Image.fromarray(region[0].numpy()))
-                region = (torch.from_numpy(np.asarray(grey))[None] > 0.5).float()
+                region = (torch.from_numpy(np.array(grey))[None] > 0.5).float()
         return Example(image, label, id, group, region)
 
     def fingerprint(self, indices: Sequence[int]) -> str:
@@ -192,17 +192,18 @@ def _entries(root: Path, place: str, group: str, part: str) -> list[Entry]:
 
 def _outputs(spec: Spec, root: Path) -> tuple[tuple[int, ...], ...] | None:
     """The outputs of an ImageNet classifier that count as each class; `None` without a mapping."""
-    asked = spec.options.get("mapping")
-    top = Path(spec.target).expanduser()
-    places = (
-        [Path(asked).expanduser()]
-        if asked is not None
-        else [place / MAPPING for place in (top, root, root.parent)]
-    )
-    path = next((path for path in places if path.is_file()), None)
-    if path is None and asked is None:
+    top, remedy = Path(spec.target).expanduser(), f"Restore the authors' {MAPPING}."
+    places = [place / MAPPING for place in (top, root, root.parent)]
+    if "mapping" in spec.options:
+        path = Path(spec.options["mapping"]).expanduser()
+    else:
+        path = next((path for path in places if path.is_file()), None)
+    if path is None:
         return None
-    mapping = read_json(path or places[0])
+    try:
+        mapping = read_json(path)
+    except EquipoiseError as error:
+        raise EquipoiseError(f"{error} {remedy}") from error
     allowed = range(-1, len(FOLDERS))
     if (
         not isinstance(mapping, dict)
@@ -212,7 +213,7 @@ def _outputs(spec: Spec, root: Path) -> tuple[tuple[int, ...], ...] | None:
     ):
         raise EquipoiseError(
             f"Cannot read {path}: it must map the texts '0'..'{OUTPUTS - 1}' to labels 0..{len(FOLDERS) - 1}, each of "
-            f"them, or to -1. Restore the authors' {MAPPING}."
+            f"them, or to -1. {remedy}"
         )
     return tuple(
         tuple(k for k in range(OUTPUTS) if mapping[str(k)] == label)

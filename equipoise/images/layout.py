@@ -17,7 +17,7 @@ __all__ = ["file_state", "find_root", "image_files", "read_mask", "subfolders"]
 
 
 def find_root(spec: Spec, inner: str, begins: Callable[[Path], bool], layout: str) -> Path:
-    """The folder in which a layout begins: the target of `spec`, or `inner` in it.
+    """The folder in which a layout begins: `inner` in the target of `spec`, or that target.
 
     Arguments:
         spec: its target is that folder or its parent.
@@ -34,7 +34,7 @@ def find_root(spec: Spec, inner: str, begins: Callable[[Path], bool], layout: st
             f"Cannot open {spec.text!r}: there is no folder {spec.target!r}. Write {spec.kind}:PATH with the "
             f"folder that holds {layout}, or with its parent."
         )
-    for root in (path, path / inner):
+    for root in (path / inner, path):
         if root.is_dir() and begins(root):
             return root
     raise EquipoiseError(

@@ -108,6 +108,8 @@ def read_image_names(path: Path) -> dict[int, list[str]]:
     found: dict[int, dict[str, None]] = {}
     for line, row in _rows(path):
         for head, name in row.items():
+            if head == "":
+                continue  # the row numbers that pandas writes
             if head is None or not head.isdecimal():
                 raise EquipoiseError(
                     f"Cannot read line {line} of {path}: {name!r} stands in the column {head!r}, which is not the "
@@ -128,16 +130,15 @@ def _rows(path: Path, needed: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[
     """The number and the stripped cells of each line of a CSV table."""
     table = csv.DictReader(StringIO(_text(path), newline=""))
     try:
-        missing = [name for name in needed if name not in (table.fieldnames or ())]
-        if missing:
-            raise EquipoiseError(
-                f"Cannot read {path}: it lacks the column {missing[0]!r}. Restore the published file."
-            )
+        table.fieldnames = [head.strip() for head in table.fieldnames or ()]
+        for name in needed:
+            if name not in table.fieldnames:
+                raise EquipoiseError(
+                    f"Cannot read {path}: it lacks the column {name!r}. Restore the published file."
+                )
         for row in table:
-            yield (
-                table.line_num,
-                {head: str(cell or "").strip() for head, cell in row.items()},
-            )
+            cells = {head: str(cell or "").strip() for head, cell in row.items()}
+            yield table.line_num, cells
     except csv.Error as error:
         raise EquipoiseError(
             f"Cannot read {path} after line {table.line_num}: {error}. Restore the published file."

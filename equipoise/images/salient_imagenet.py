@@ -35,6 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -186,7 +187,7 @@ def core_region(masks: Tensor, size: int) -> Tensor | None:
     if size == SIDE:
         return region
     grey = Image.fromarray(region[0].numpy()).resize((size, size), Image.Resampling.BILINEAR)
-    return torch.tensor(grey.getdata()).reshape(1, size, size).clamp(0, 1)
+    return torch.from_numpy(np.array(grey))[None].clamp(0, 1)
 
 
 def _answers(spec: Spec, root: Path) -> Path:
