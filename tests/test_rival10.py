@@ -75,7 +75,7 @@ def test_rival10_masks_are_exact_and_lie_on_their_objects(rival10):
         assert (bright != mask).float().mean() < 0.01
 
 
-def test_rival10_squeezes_the_whole_image(rival10):
+def test_rival10_squeezes_the_whole_image(rival10, tmp_path):
     images = eq.load_images(f"rival10:{rival10}?size=32")
     example = images[0]
     assert example.image.shape == (3, 32, 32)
@@ -85,13 +85,12 @@ def test_rival10_squeezes_the_whole_image(rival10):
         example.image.movedim(0, -1).numpy(), np.asarray(whole, np.float32) / np.float32(255)
     )
     # Unresized, the cut at 0.5 gives back the mask that the JPEG was made of.
-    square = rival10 / "square"
     inside = disc(64, 64)
     name = "n02099601_n02099601_3004.JPEG"
-    save(square / "RIVAL10/test/ordinary" / name, noise(np.random.default_rng(0), 64, 64))
+    save(tmp_path / "RIVAL10/test/ordinary" / name, noise(np.random.default_rng(0), 64, 64))
     mask = np.repeat(255 * inside[..., None], 3, axis=2)
-    save(square / "RIVAL10/test/entire_object_masks" / name, mask, quality=50)
-    found = mask_of(eq.load_images(f"rival10:{square}?size=64")[0])
+    save(tmp_path / "RIVAL10/test/entire_object_masks" / name, mask, quality=50)
+    found = mask_of(eq.load_images(f"rival10:{tmp_path}?size=64")[0])
     np.testing.assert_array_equal(found[0].numpy(), inside)
 
 

@@ -170,7 +170,7 @@ def test_salient_imagenet_broken_files(salient, tmp_path):
     root = copied(salient[0], tmp_path)
     data = root / "salient/salient_imagenet_dataset"
     images = eq.load_images(salient_spec(root))
-    features = {e.id: e.masks for e in images.entries}
+    features = {e.id: images.masks(k) for k, e in enumerate(images.entries)}
     ids = list(features)
     (data / features[ids[0]][0]).unlink()
     truncate(data / features[ids[1]][0])

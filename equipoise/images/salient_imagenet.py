@@ -58,12 +58,11 @@ WNIDS, NAMES, ANSWERS = "wordnet_dict.py", "image_names_map.csv", "discover_spur
 
 
 class Entry(NamedTuple):
-    """One image: its path relative to ImageNet's folder, its label and the masks of its core features, relative to
-    the root."""
+    """One image: its path relative to ImageNet's folder, its label and the core features that it has masks of."""
 
     id: str
     label: int
-    masks: tuple[str, ...]
+    core: tuple[int, ...]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -141,7 +140,8 @@ class SalientImageNet(Images):
         return len(self.entries)
 
     def read(self, index: int) -> Example:
-        id, label, names = self.entries[index]
+        id, label, _ = self.entries[index]
+        names = self.masks(index)
         image = self.decoding(self.imagenet / id, id)
         masks = [read_mask(self.root, name, Decoding(3), id) for name in names]
         for name, mask in zip(names, masks, strict=True):
@@ -157,9 +157,15 @@ class SalientImageNet(Images):
         states = []
         for index in indices:
             entry = self.entries[index]
-            files = (self.imagenet / entry.id, *(self.root / name for name in entry.masks))
+            files = (self.imagenet / entry.id, *(self.root / name for name in self.masks(index)))
             states.append((*entry, *map(file_state, files)))
         return digest("salient-imagenet", self.decoding, self.classes, self.outputs, states)
+
+    def masks(self, index: int) -> list[str]:
+        """The files of the core masks of image `index`, relative to the root."""
+        id, _, core = self.entries[index]
+        wnid, name = id.split("/")[1:]
+        return [f"{wnid}/feature_{feature}/{name}" for feature in core]
 
     def groups(self) -> tuple[str | None, ...]:
         return (None,) * len(self)
@@ -207,7 +213,7 @@ def _answers(spec: Spec, root: Path) -> Path:
 
 def _entries(root: Path, wnid: str, label: int, core: dict[tuple[str, int], bool]) -> list[Entry]:
     """The images of one class."""
-    masks: dict[str, list[str]] = {}
+    shown: dict[str, list[int]] = {}
     for feature, names in sorted(read_image_names(root / wnid / NAMES).items()):
         if (wnid, feature) not in core:
             raise EquipoiseError(
@@ -215,9 +221,9 @@ def _entries(root: Path, wnid: str, label: int, core: dict[tuple[str, int], bool
                 "not have it. Take both files from one release."
             )
         for name in names:
-            shown = masks.setdefault(name, [])
+            found = shown.setdefault(name, [])
             if core[wnid, feature]:
-                shown.append(f"{wnid}/feature_{feature}/{name}.JPEG")
+                found.append(feature)
     return [
-        Entry(f"train/{wnid}/{name}.JPEG", label, tuple(found)) for name, found in masks.items()
+        Entry(f"train/{wnid}/{name}.JPEG", label, tuple(found)) for name, found in shown.items()
     ]
