@@ -126,14 +126,14 @@ class ImageNet9(Images):
     def read(self, index: int) -> Example:
         id, label, group, mask = self.entries[index]
         image = self.decoding(self.root / id, id)
-        region = None
-        if mask is not None and (self.root / mask).exists():
-            whole = replace(self.decoding, size=None)(self.root / id, id)
-            region = _read_mask(self.root, mask, whole, id)
-            if self.decoding.size is not None:
-                grey = self.decoding.frame(Image.fromarray(region[0].numpy()))
-                region = (torch.from_numpy(np.array(grey))[None] > 0.5).float()
-        return Example(image, label, id, group, region)
+        if mask is None or not (self.root / mask).exists():
+            return Example(image, label, id, group)
+        if self.decoding.size is None:
+            return Example(image, label, id, group, _read_mask(self.root, mask, image, id))
+        whole = replace(self.decoding, size=None)(self.root / id, id)
+        grey = Image.fromarray(_read_mask(self.root, mask, whole, id)[0].numpy())
+        region = torch.from_numpy(np.array(self.decoding.frame(grey)))[None] > 0.5
+        return Example(image, label, id, group, region.float())
 
     def fingerprint(self, indices: Sequence[int]) -> str:
         states = []
