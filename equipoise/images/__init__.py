@@ -9,7 +9,10 @@ from equipoise.images.digits import Digits
 from equipoise.images.encode import eight_bit, encode_png
 from equipoise.images.folder import Folder
 from equipoise.images.hugging_face import hugging_face_metadata
+from equipoise.images.imagenet9 import ImageNet9
 from equipoise.images.parquet import Parquet
+from equipoise.images.rival10 import Rival10
+from equipoise.images.salient_imagenet import SalientImageNet
 from equipoise.images.source import Batch, Broken, Example, Images, Subset
 from equipoise.specs import parse_spec
 
@@ -26,12 +29,22 @@ __all__ = [
     "Folder",
     "Parquet",
     "Arrays",
+    "ImageNet9",
+    "Rival10",
+    "SalientImageNet",
     "eight_bit",
     "encode_png",
     "hugging_face_metadata",
 ]
 
-_SOURCES = {"digits": Digits, "folder": Folder, "parquet": Parquet}
+_SOURCES = {
+    "digits": Digits,
+    "folder": Folder,
+    "parquet": Parquet,
+    "imagenet9": ImageNet9,
+    "rival10": Rival10,
+    "salient-imagenet": SalientImageNet,
+}
 
 
 def load_images(spec: str, split: str = "test") -> Images:
@@ -43,6 +56,8 @@ def load_images(spec: str, split: str = "test") -> Images:
             files when not given). ``folder:`` also has ``&classes=``, for ImageNet's synsets grouped
             into nine classes: ``restricted-imagenet`` (all 118 of dogs) or
             ``restricted-imagenet-11-dogs`` (the 11 in the list of arXiv 1805.12152's authors).
+            Benchmarks as they are published: ``rival10:PATH``, ``imagenet9:PATH?variant=`` and
+            ``salient-imagenet:PATH?images=``, see their modules.
         split: such as "train" or "test".
 
     Raises:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -84,13 +85,8 @@ class Decoding:
             EquipoiseError: for a size that is not a positive integer or a number of channels other
                 than 1 and 3.
         """
-        options = spec.only("size", "channels", *others)
-        size, channels = options.get("size"), options.get("channels")
-        if size is not None and not (size.isdecimal() and 0 < int(size) <= MOST_PIXELS**0.5):
-            raise EquipoiseError(
-                f"Cannot use size={size} of {spec.text!r}: write a whole number of pixels, as in "
-                "?size=32."
-            )
+        size = cls._size(spec, "channels", *others)
+        channels = spec.options.get("channels")
         if channels not in (None, "1", "3"):
             raise EquipoiseError(
                 f"Cannot use channels={channels} of {spec.text!r}: write ?channels=1 for grey or "
@@ -99,7 +95,33 @@ class Decoding:
         if channels is None:
             # Where no header can be read, every image is going to be broken: either number does.
             channels = 1 if set(map(_is_grey, sample())) <= {True, None} else 3
-        return cls(int(channels), None if size is None else int(size))
+        return cls(int(channels), size)
+
+    @classmethod
+    def in_colour(cls, spec: Spec, *others: str) -> Self:
+        """Reads the option ``size`` of `spec`, the spec of a benchmark: its images have three channels.
+
+        Arguments:
+            spec: the spec; options besides ``size`` and `others` are refused.
+            others: the options that the source reads itself.
+
+        Raises:
+            EquipoiseError: for a size that is not a positive integer.
+        """
+        return cls(3, cls._size(spec, *others))
+
+    @classmethod
+    def _size(cls, spec: Spec, *others: str) -> int | None:
+        """The option ``size``, the default of the class when it is not given."""
+        size = spec.only("size", *others).get("size")
+        if size is None:
+            return cls.size
+        if not (size.isdecimal() and 0 < int(size) <= MOST_PIXELS**0.5):
+            raise EquipoiseError(
+                f"Cannot use size={size} of {spec.text!r}: write a whole number of pixels, as in "
+                "?size=32."
+            )
+        return int(size)
 
     def __call__(self, source: bytes | Path, id: str) -> Tensor:
         """Decodes one image.
