@@ -78,6 +78,12 @@ class Digits(Images):
         image = torch.from_numpy(self.pixels[index].astype(np.float32) / 16).unsqueeze(0)
         return Example(image, int(self.targets[index]), f"digits/{self.rows[index]:04d}")
 
+    def groups(self) -> tuple[None, ...]:
+        return (None,) * len(self)
+
+    def all_labels(self) -> tuple[int, ...]:
+        return tuple(self.targets.tolist())
+
     def fingerprint(self, indices: Sequence[int]) -> str:
         chosen = np.asarray(indices, dtype=np.int64)
         parts = (self.rows[chosen], self.targets[chosen], self.pixels[chosen])

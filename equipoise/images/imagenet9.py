@@ -143,6 +143,9 @@ class ImageNet9(Images):
             states.append((*entry, *map(file_state, files)))
         return digest("imagenet9", self.decoding, self.outputs, states)
 
+    def all_labels(self) -> tuple[int, ...]:
+        return tuple(entry.label for entry in self.entries)
+
     def groups(self) -> tuple[str | None, ...]:
         return tuple(entry.group for entry in self.entries)
 

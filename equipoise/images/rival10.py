@@ -120,6 +120,9 @@ class Rival10(Images):
         states = [(*e, *(file_state(self.root / name) for name in (e.id, e.mask))) for e in chosen]
         return digest("rival10", self.decoding, *states)
 
+    def all_labels(self) -> tuple[int, ...]:
+        return tuple(entry.label for entry in self.entries)
+
     def groups(self) -> tuple[str | None, ...]:
         return (None,) * len(self)
 

@@ -167,6 +167,9 @@ class SalientImageNet(Images):
         wnid, name = id.split("/")[1:]
         return [f"{wnid}/feature_{feature}/{name}" for feature in core]
 
+    def all_labels(self) -> tuple[int, ...]:
+        return tuple(entry.label for entry in self.entries)
+
     def groups(self) -> tuple[str | None, ...]:
         return (None,) * len(self)
 

@@ -6,7 +6,9 @@ The images are several variants of one set, and the group of an image says which
     original      as photographed
     mixed-same    the object on the background of another image of its class
     mixed-rand    the object on the background of an image of a random class
-    only-fg, only-bg, ...    the object alone, the background alone: named as in the set
+    only-fg, only-bg, ...    the object alone, the background alone, and whatever else the set has
+
+Names are taken with - for _, as some sets write them.
 
     background gap = accuracy on mixed-same - accuracy on mixed-rand,
 
@@ -101,7 +103,7 @@ class Backgrounds(Probe):
         stands = np.full(len(right), None, dtype=object)
         tried = np.zeros(len(right), dtype=np.int64)
         for i, (group, mask) in enumerate(zip(batch.groups, batch.masks, strict=True)):
-            if self.backgrounds and mask is not None and group == ORIGINAL:
+            if self.backgrounds and mask is not None and _variant(group) == ORIGINAL:
                 name = (request.seed, batch.ids[i])
                 stands[i] = bool(right[i])
                 if right[i]:
@@ -137,7 +139,8 @@ class Backgrounds(Probe):
         return True, len(order)
 
     def metrics(self, columns: Columns) -> Sequence[Quoted]:
-        correct, groups = columns["correct"].astype(bool), columns["group"]
+        correct = columns["correct"].astype(bool)
+        groups = np.array([_variant(group) for group in columns["group"]], dtype=object)
         variants = set(groups.tolist())
         found: list[Quoted] = [
             Metric(f"accuracy on {variant}", correct[groups == variant], "share")
@@ -150,3 +153,7 @@ class Backgrounds(Probe):
             stands = columns["stands"][asked].astype(bool)
             found.append(Metric("accuracy against backgrounds", stands, "share"))
         return found
+
+
+def _variant(group: str | None) -> str:
+    return (group or "").replace("_", "-")
