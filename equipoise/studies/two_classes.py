@@ -21,6 +21,7 @@ from equipoise.audit.statistics import estimate
 from equipoise.images import Images
 from equipoise.norms import format_radius
 from equipoise.probes import Metric
+from equipoise.progress import Progress
 from equipoise.theory import LinearRule, fit_linear, label_correlations, top_inputs
 
 __all__ = ["TwoClasses", "attack_two_classes"]
@@ -168,11 +169,13 @@ def attack_two_classes(
     kept = [k for k in (2**p for p in range(1, 20)) if k < x.shape[1]] + [x.shape[1]]
     rng = np.random.default_rng(seed)
     weak = []
-    for _ in range(RESAMPLES):
-        rows = rng.integers(0, len(y), len(y))
-        standard, robust = (fit_linear(x[rows], y[rows], eps) for eps in (0.0, radius))
-        found = label_correlations(x[rows], y[rows])
-        weak.append(_weak(standard, found) - _weak(robust, found))
+    with Progress("Fitting two classes", total=RESAMPLES) as progress:
+        for _ in range(RESAMPLES):
+            rows = rng.integers(0, len(y), len(y))
+            standard, robust = (fit_linear(x[rows], y[rows], eps) for eps in (0.0, radius))
+            found = label_correlations(x[rows], y[rows])
+            weak.append(_weak(standard, found) - _weak(robust, found))
+            progress.advance()
     return TwoClasses(
         pair,
         list(radii),

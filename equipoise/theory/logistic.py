@@ -68,7 +68,7 @@ class _Objective:
             jac=True,
             method="L-BFGS-B",
             bounds=[(0, None)] * (2 * n) + [(None, None)],
-            options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 2000, "maxfun": 4000},
+            options={"ftol": 1e-9, "gtol": 1e-9, "maxiter": 2000, "maxfun": 4000},
         )
         return split(found.x)[:2]
 
