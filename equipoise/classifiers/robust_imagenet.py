@@ -25,7 +25,7 @@ from equipoise.classifiers.resnet import BLOCKS, BOTTLENECK, ResNet
 from equipoise.classifiers.torch_files import Stored, TorchFile
 from equipoise.errors import EquipoiseError
 from equipoise.files import checksum, read_json
-from equipoise.pickles import Dictionary, Inert, Meanings, shortly
+from equipoise.pickles import Dictionary, Global, Inert, Meanings, shortly
 from equipoise.progress import Progress
 
 __all__ = ["convert_robust_imagenet", "load_robust_imagenet"]
@@ -49,17 +49,35 @@ def _dictionary() -> Dictionary:
     return Dictionary()
 
 
+def _known(name: str) -> Global:
+    if name not in _MEANINGS:
+        raise EquipoiseError(f"it names {name!r}, which no network needs")
+    return Global(name)
+
+
+def _attribute(module: Inert, name: str) -> Global:
+    return _known(f"{module.args[0]}.{name}")
+
+
+def _type(name: str) -> Global:
+    return _known(f"builtins.{name}")
+
+
+# What may stand beside the weights: NumPy's numbers, counters of schedules, settings. Which of these the published
+# files have is not known for certain; none becomes more than a note. dill, with which they are saved, names some of
+# them by their parts.
 _MEANINGS: Meanings = {
     "collections.OrderedDict": _dictionary,
-    # What may stand beside the weights: NumPy's numbers, counters of schedules, settings. Which of these the published
-    # files have is not known for certain; none becomes more than a note.
+    "dill._dill._get_attr": _attribute,
+    "dill._dill._import_module": _inert("module"),
+    "dill._dill._load_type": _type,
     **{
         name: _inert(name)
         for name in (
             *("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype"),
+            *("numpy.core._multiarray_umath.scalar", "numpy._core._multiarray_umath.scalar"),
             *("_codecs.encode", "__builtin__.set", "builtins.set", "collections.Counter"),
             *("torch.device", "torch.Size", "argparse.Namespace", "cox.utils.Parameters"),
-            *("dill._dill._load_type", "dill.dill._load_type"),
         )
     },
 }

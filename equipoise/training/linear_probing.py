@@ -296,6 +296,6 @@ def _with_head(net: nn.Module, old: nn.Linear, new: nn.Linear) -> nn.Module:
     if not name:
         return new
     net.set_submodule(name, new)
-    if type(net) in NETS.values():
-        net.settings = {**net.settings, "classes": new.out_features}  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    if isinstance(net, tuple(NETS.values())):
+        net.settings = {**net.settings, "classes": new.out_features}
     return net
