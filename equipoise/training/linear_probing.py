@@ -283,7 +283,7 @@ def _solve(
         np.zeros(classes * (width + 1)) if start is None else start,
         jac=True,
         method="L-BFGS-B",
-        options={"ftol": 1e-13, "gtol": 1e-7, "maxiter": 3000, "maxfun": 6000, "maxcor": 20},
+        options={"ftol": 1e-15, "gtol": 1e-8, "maxiter": 3000, "maxfun": 6000, "maxcor": 20},
     )
     weight, bias = split(found.x)
     weight = weight / scale
