@@ -51,7 +51,7 @@ def _dictionary() -> Dictionary:
 
 def _known(name: str) -> Global:
     if name not in _MEANINGS:
-        raise EquipoiseError(f"it names {name!r}, which no network needs")
+        raise EquipoiseError(f"it names {shortly(name)}, which no network needs")
     return Global(name)
 
 
