@@ -113,7 +113,9 @@ def test_residual_filters_are_standardised():
 
 
 def test_only_known_networks_are_saved(tmp_path):
-    with pytest.raises(eq.EquipoiseError, match="only mlp, nearest, residual can be rebuilt"):
+    with pytest.raises(
+        eq.EquipoiseError, match="only mlp, nearest, residual, resnet can be rebuilt"
+    ):
         save_classifier(linear(2, (1, 2, 2)), tmp_path)
 
 

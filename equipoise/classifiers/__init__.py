@@ -10,6 +10,8 @@ from equipoise.classifiers.nearest import NearestImages
 from equipoise.classifiers.penultimate import Penultimate
 from equipoise.classifiers.preflight import Check, preflight
 from equipoise.classifiers.residual import ResidualNet
+from equipoise.classifiers.resnet import ResNet
+from equipoise.classifiers.robust_imagenet import convert_robust_imagenet, load_robust_imagenet
 from equipoise.errors import EquipoiseError, did_you_mean
 
 __all__ = [
@@ -19,11 +21,13 @@ __all__ = [
     "precision",
     "load_classifier",
     "save_classifier",
+    "convert_robust_imagenet",
     "build_net",
     "NETS",
     "MLP",
     "NearestImages",
     "ResidualNet",
+    "ResNet",
     "Penultimate",
     "Check",
     "preflight",
@@ -39,6 +43,7 @@ def load_classifier(spec: str) -> Classifier:
     ``hf-hub:OWNER/NAME``       the same two files from the Hugging Face hub (extra ``hub``)
     ``timm:NAME``               a pretrained timm model (extra ``timm``)
     ``torchvision:NAME``        a pretrained torchvision model (extra ``torchvision``)
+    ``robust-imagenet:FILE``    a checkpoint of the robust ImageNet ResNets, read without running it
     ==========================  =====================================================================
 
     Raises:
@@ -55,6 +60,8 @@ def load_classifier(spec: str) -> Classifier:
             return foreign.from_timm(target, spec)
         if kind == "torchvision":
             return foreign.from_torchvision(target, spec)
+        if kind == "robust-imagenet":
+            return load_robust_imagenet(Path(target).expanduser())
         named = all(part.isidentifier() for part in [*kind.split("."), target])
         if named and ("." in kind or foreign.importable(kind)):
             return foreign.from_function(kind, target, spec)
@@ -64,6 +71,7 @@ def load_classifier(spec: str) -> Classifier:
         "hf-hub:OWNER/NAME",
         "timm:NAME",
         "torchvision:NAME",
+        "robust-imagenet:FILE.ckpt",
     ]
     if Path(spec).is_dir():
         raise EquipoiseError(f"Unknown classifier spec {spec!r}. Did you mean 'local:{spec}'?")

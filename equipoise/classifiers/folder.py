@@ -12,6 +12,7 @@ from equipoise.classifiers.classifier import Classifier, wrap
 from equipoise.classifiers.mlp import MLP
 from equipoise.classifiers.nearest import NearestImages
 from equipoise.classifiers.residual import ResidualNet
+from equipoise.classifiers.resnet import ResNet
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import write_json
 from equipoise.weights import load_weights, read_description, save_weights
@@ -19,16 +20,17 @@ from equipoise.weights import load_weights, read_description, save_weights
 __all__ = ["NETS", "build_net", "load_folder", "save_classifier"]
 
 FORMAT = 1
-Net = MLP | ResidualNet | NearestImages
-NETS: dict[str, type[MLP] | type[ResidualNet] | type[NearestImages]] = {
+Net = MLP | ResidualNet | ResNet | NearestImages
+NETS: dict[str, type[MLP] | type[ResidualNet] | type[ResNet] | type[NearestImages]] = {
     "mlp": MLP,
     "residual": ResidualNet,
+    "resnet": ResNet,
     "nearest": NearestImages,
 }
 
 
 def build_net(kind: str, settings: Mapping[str, Any]) -> Net:
-    """The small network called `kind`, freshly initialised from torch's global generator.
+    """The network called `kind`, freshly initialised from torch's global generator.
 
     Raises:
         EquipoiseError: for an unknown kind or settings it does not take.

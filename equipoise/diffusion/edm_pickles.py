@@ -3,7 +3,7 @@
 A persistent object is a node with a class name, the text of the Python module that defined the class, and a state:
 constructor arguments under ``_init_kwargs``, tensors under ``_parameters`` and ``_buffers``, further nodes under
 ``_modules``. EDM's own reader passes the text to `exec`, and each tensor is a pickle within the pickle; here the text
-is hashed, and both kinds of pickle are read as data (`equipoise.diffusion.pickles`). What was read is kept as
+is hashed, and both kinds of pickle are read as data (`equipoise.pickles`). What was read is kept as
 safetensors and JSON under the SHA-256 of the pickle, which then need not be looked into again.
 """
 
@@ -19,14 +19,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from numpy.lib.stride_tricks import as_strided
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from equipoise.diffusion.pickles import Inert, Meanings, PickleMachine, is_name, shortly
 from equipoise.errors import EquipoiseError
 from equipoise.files import read_json, write_atomically, write_json
+from equipoise.pickles import (
+    LEGACY,
+    STORAGES,
+    Inert,
+    Meanings,
+    PickleMachine,
+    is_name,
+    shortly,
+    strided,
+)
 
 __all__ = ["LARGEST_FILE", "ForeignNet", "load_converted", "read_pickle", "save_converted"]
 
@@ -40,14 +48,7 @@ _MOST_INSTRUCTIONS = 2**19  # EDM's CIFAR-10 nets take 49,000
 _MOST_INSTRUCTIONS_OF_A_TENSOR = 100  # torch writes 30
 _DEEPEST = 16  # nodes within nodes; EDM nests five
 _VERSION = 6  # of torch_utils.persistence
-_LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 
-_DTYPES = {
-    "torch.FloatStorage": np.dtype("<f4"),
-    "torch.DoubleStorage": np.dtype("<f8"),
-    "torch.HalfStorage": np.dtype("<f2"),
-    "torch.LongStorage": np.dtype("<i8"),
-}
 _NUMPY_SCALARS = {"f4": "<f", "f8": "<d", "i8": "<q"}
 
 
@@ -185,7 +186,7 @@ def _storage(data: bytes) -> Array:
     file = io.BytesIO(data)
 
     def follow(ids: bool = False) -> Any:
-        named = dict.fromkeys(_DTYPES)
+        named = dict.fromkeys(STORAGES)
         return PickleMachine(named, _MOST_INSTRUCTIONS_OF_A_TENSOR, ids).follow(file)
 
     magic, version, _machine = follow(), follow(), follow()
@@ -193,29 +194,18 @@ def _storage(data: bytes) -> Array:
     keys = follow()
     stored = int.from_bytes(file.read(8), "little", signed=True)
     if (
-        (magic, version) != (_LEGACY_MAGIC, _LEGACY_VERSION)
+        (magic, version) != LEGACY
         or (kind, keys, view, count) != ("storage", [key], None, stored)
-        or len(data) - file.tell() != stored * _DTYPES[dtype.name].itemsize
+        or len(data) - file.tell() != stored * STORAGES[dtype.name].itemsize
     ):
         raise EquipoiseError("it has a tensor whose numbers do not have the length it states")
-    return np.frombuffer(data, _DTYPES[dtype.name], offset=file.tell())
+    return np.frombuffer(data, STORAGES[dtype.name], offset=file.tell())
 
 
 def _tensor(
     storage: Array, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> Array:
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if (
-        min((offset, *stride)) < 0
-        or min(size, default=1) < 1
-        or last >= len(storage)
-        or math.prod(size) > len(storage)
-    ):
-        raise EquipoiseError(
-            f"it has a tensor of {len(size)} dimensions that needs more than the {len(storage)} numbers stored for it"
-        )
-    steps = [step * storage.itemsize for step in stride]
-    return as_strided(storage[offset:], size, steps, writeable=False)
+    return strided(storage, offset, size, stride)
 
 
 def _parameter(data: Array, *_: Any) -> Array:

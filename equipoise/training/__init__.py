@@ -7,6 +7,7 @@ from equipoise.training.engine import shuffled_rows
 from equipoise.training.fitting import fit
 from equipoise.training.half_and_half import HalfAndHalf
 from equipoise.training.ladder import rung_name, train_ladder
+from equipoise.training.linear_probing import fit_head, transfer
 from equipoise.training.many import Training, train_many
 from equipoise.training.matching import match_features
 from equipoise.training.nearest import remember
@@ -39,4 +40,6 @@ __all__ = [
     "shuffled_rows",
     "match_features",
     "relabel",
+    "fit_head",
+    "transfer",
 ]

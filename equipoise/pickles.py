@@ -4,16 +4,45 @@ A pickle is a program for a small stack machine, and Python's own reader runs it
 file names. Here the same instructions (`pickletools.genops`) are followed over plain values. A global is no more than
 its name, looked up in a closed table of meanings; what the file would have made becomes a value of that table's
 choosing, or an `Inert` note. An instruction, a global or a persistent id outside the tables is refused by name.
+
+The numbers of torch's tensors stand beside the pickle, not in it: `strided` looks at them as a tensor does.
 """
 
+import math
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
+
 from equipoise.errors import EquipoiseError
 
-__all__ = ["Inert", "Meanings", "PickleMachine", "is_name", "shortly"]
+__all__ = [
+    "LEGACY",
+    "STORAGES",
+    "Dictionary",
+    "Global",
+    "Inert",
+    "Meanings",
+    "PickleMachine",
+    "is_name",
+    "shortly",
+    "strided",
+]
+
+STORAGES = {
+    "torch.FloatStorage": np.dtype("<f4"),
+    "torch.DoubleStorage": np.dtype("<f8"),
+    "torch.HalfStorage": np.dtype("<f2"),
+    "torch.LongStorage": np.dtype("<i8"),
+}
+"""The types of numbers that tensors may have, by the globals that files name them by."""
+
+LEGACY = (0x1950A86A20F9469CFC6C, 1001)
+"""What the first two pickles say in a file that torch.save wrote in the form it had before zip files."""
 
 Meanings = Mapping[str, Callable[..., Any] | None]
 """What a call of each known global gives; None for a global that may be named but not called."""
@@ -29,8 +58,16 @@ class Inert:
     source: str | None = None
 
 
+class Dictionary(dict[Any, Any]):
+    """What an ordered dictionary of the file becomes: it may have attributes, too."""
+
+    state: Any = None
+
+
 @dataclass(frozen=True)
-class _Global:
+class Global:
+    """A global that the file names, and no more than its name."""
+
     name: str
 
 
@@ -109,10 +146,12 @@ class PickleMachine:
         name = f"{module}.{attribute}"
         if name not in self.meanings:
             raise EquipoiseError(f"it names {name!r}, which no network needs")
-        self.stack.append(_Global(name))
+        self.stack.append(Global(name))
 
     def call(self, _: None) -> None:
         called, args = self.take(2)
+        if not isinstance(called, Global):
+            raise EquipoiseError(f"it calls {shortly(called)}, which is no global")
         meaning = self.meanings[called.name]
         if meaning is None:
             raise EquipoiseError(f"it calls {called.name!r}")
@@ -120,9 +159,10 @@ class PickleMachine:
 
     def build(self, _: None) -> None:
         state = self.stack.pop()
-        if not isinstance(self.stack[-1], Inert) or self.stack[-1].state is not None:
+        built = self.stack[-1]
+        if not isinstance(built, Inert | Dictionary) or built.state is not None:
             raise EquipoiseError("it sets the state of something that has none")
-        self.stack[-1].state = state
+        built.state = state
 
     def identify(self, _: None) -> None:
         if not self.ids:
@@ -170,3 +210,25 @@ def shortly(value: Any) -> str:
     if isinstance(value, str):
         return repr(value[:100])
     return repr(value) if isinstance(value, int) else f"({type(value).__name__})"
+
+
+def strided(
+    numbers: npt.NDArray[Any], offset: int, size: tuple[int, ...], stride: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """The tensor of a shape and strides that begins at `offset` in the numbers stored for it; nothing is copied.
+
+    Raises:
+        EquipoiseError: when it is empty or reaches beyond these numbers.
+    """
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if (
+        min((offset, *stride)) < 0
+        or min(size, default=1) < 1
+        or last >= len(numbers)
+        or math.prod(size) > len(numbers)
+    ):
+        raise EquipoiseError(
+            f"it has a tensor of {len(size)} dimensions that needs more than the {len(numbers)} numbers stored for it"
+        )
+    steps = [step * numbers.itemsize for step in stride]
+    return as_strided(numbers[offset:], size, steps, writeable=False)
