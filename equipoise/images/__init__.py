@@ -9,14 +9,18 @@ from equipoise.images.digits import Digits
 from equipoise.images.encode import eight_bit, encode_png
 from equipoise.images.folder import Folder
 from equipoise.images.hugging_face import hugging_face_metadata
+from equipoise.images.joined import Joined
+from equipoise.images.objectnet import ObjectNet
 from equipoise.images.parquet import Parquet
 from equipoise.images.source import Batch, Broken, Example, Images, Subset
+from equipoise.images.waterbirds import Waterbirds
 from equipoise.specs import parse_spec
 
 __all__ = [
     "load_images",
     "Images",
     "Subset",
+    "Joined",
     "Example",
     "Batch",
     "Broken",
@@ -31,7 +35,13 @@ __all__ = [
     "hugging_face_metadata",
 ]
 
-_SOURCES = {"digits": Digits, "folder": Folder, "parquet": Parquet}
+_SOURCES = {
+    "digits": Digits,
+    "folder": Folder,
+    "parquet": Parquet,
+    "waterbirds": Waterbirds,
+    "objectnet": ObjectNet,
+}
 
 
 def load_images(spec: str, split: str = "test") -> Images:
@@ -42,7 +52,9 @@ def load_images(spec: str, split: str = "test") -> Images:
             ``?size=32`` (resize and crop to a square) and ``&channels=3`` (1 or 3; found from the
             files when not given). ``folder:`` also has ``&classes=``, for ImageNet's synsets grouped
             into nine classes: ``restricted-imagenet`` (all 118 of dogs) or
-            ``restricted-imagenet-11-dogs`` (the 11 in the list of arXiv 1805.12152's authors).
+            ``restricted-imagenet-11-dogs`` (the 11 in the list of arXiv 1805.12152's authors). Benchmarks:
+            ``waterbirds:PATH`` (``?masks=FOLDER``) and ``objectnet:PATH`` (``?source=FOLDER``), both with
+            ``size=224``.
         split: such as "train" or "test".
 
     Raises:
