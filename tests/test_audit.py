@@ -18,6 +18,7 @@ from scipy.stats import binom
 
 import equipoise as eq
 from equipoise.audit import Run, robustness_curve
+from equipoise.audit.plan import make_plan
 from equipoise.audit.statistics import estimate
 from equipoise.probes import Metric, load_probe
 from equipoise.store import read_facts, write_shard
@@ -449,3 +450,11 @@ def test_probe_specs_round_trip():
     for spec in ("standard", "adversarial:linf:8/255", "adversarial:l2:0.5?steps=5"):
         assert str(load_probe(spec)) == spec
         assert load_probe(str(load_probe(spec))) == load_probe(spec)
+
+
+@pytest.mark.parametrize("asked", [1, 7, 20, 48])
+def test_pictures_are_spread_over_the_whole_set(asked):
+    data = eq.load_images("digits").subset(20)
+    pictured = sorted(make_plan(data, {}, [], seed=0, pictures=asked).pictured)
+    assert len(pictured) == min(asked, 20)
+    assert pictured[0] == 0 and (pictured[-1] == 19) == (asked > 1)

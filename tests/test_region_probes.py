@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 import equipoise as eq
 from equipoise.audit.statistics import estimate
+from equipoise.classifiers import is_right, read_as
 from equipoise.errors import EquipoiseError
 from equipoise.images import Arrays, Images
 from equipoise.probes import (
@@ -21,6 +22,7 @@ from equipoise.probes import (
     Regions,
     Request,
     Saliency,
+    Shift,
     load_probe,
     relative_sensitivity,
 )
@@ -282,6 +284,55 @@ def test_backgrounds_of_another_shape_are_refused(monkeypatch):
     blind = eq.wrap(Linear(torch.zeros(2, 108), torch.tensor([1.0, 0.0])))
     with pytest.raises(EquipoiseError, match=r"shape \(3, 6, 6\) onto .* shape is \(3, 4, 4\)"):
         ask(Backgrounds("made"), blind, data)
+
+
+# --- shift
+
+
+class Table(nn.Module):
+    """Logits that were fixed beforehand, looked up by the first pixel of the image, k / 100."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = nn.Parameter(rows)
+
+    def forward(self, images):
+        return self.rows[(images[:, 0, 0, 0] * 100).round().long()]
+
+
+def test_shift_scores_by_each_rule():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(60, 1000, generator=generator)
+    logits[:, 12:] -= 2
+    outputs = ((0, 3), (1,), (2, 5, 6))
+    labels = torch.randint(0, 3, (60,), generator=generator).tolist()
+    pixels = torch.zeros(60, *SHAPE) + torch.arange(60).view(-1, 1, 1, 1) / 100
+    images = Arrays(pixels, labels, ("a", "b", "c"))
+    data = Shown(images, groups=["source"] * 35 + ["target"] * 25)
+    table = eq.wrap(Table(logits))
+    found = ask(Shift(), read_as(table, images.classes, outputs), data)
+    quoted = named(Shift(), found)
+    for rule in ("strict", "among", "pooled"):
+        right = is_right(logits, torch.tensor(labels), outputs, rule).numpy()
+        assert found[rule].tolist() == right.tolist()
+        assert quoted[f"accuracy on the source ({rule})"].value == right[:35].mean()
+        drop = quoted[f"drop ({rule})"]
+        assert drop.value == pytest.approx(right[:35].mean() - right[35:].mean())
+        assert drop.low < drop.value < drop.high
+    assert quoted["drop (strict)"].value != quoted["drop (pooled)"].value
+    own = ask(Shift(), eq.wrap(Table(logits[:, :3])), data)
+    assert own["strict"].tolist() == (logits[:, :3].argmax(1) == torch.tensor(labels)).tolist()
+    assert list(named(Shift(), own)) == [
+        "accuracy on the source",
+        "accuracy on the target",
+        "drop",
+    ]
+
+
+def test_shift_needs_its_two_groups():
+    data = Shown(photos(2), groups=["source", "elsewhere"])
+    with pytest.raises(EquipoiseError, match="'1' is in 'elsewhere'"):
+        ask(Shift(), two(torch.zeros(SHAPE)), data)
 
 
 # --- saliency

@@ -15,7 +15,14 @@ import torch
 from equipoise.audit.local import run_local
 from equipoise.audit.plan import SCHEMA, Plan, Shard, make_plan
 from equipoise.audit.run import Run, read_record
-from equipoise.classifiers import Check, Classifier, load_classifier, preflight
+from equipoise.classifiers import (
+    IMAGENET,
+    Check,
+    Classifier,
+    load_classifier,
+    preflight,
+    read_as,
+)
 from equipoise.devices import choose_device
 from equipoise.errors import EquipoiseError
 from equipoise.files import write_json
@@ -48,6 +55,9 @@ def audit(
 
     Repeating the call goes on where it stopped; with another classifier or probe added, only what is missing is
     measured. The run then holds what the latest call asked for.
+
+    Where the images say which of ImageNet's 1,000 outputs count as their classes, a classifier with so many is read as
+    one of these classes (`equipoise.classifiers.read_as`).
 
     Arguments:
         classifiers: classifiers or their specs.
@@ -89,8 +99,7 @@ def audit(
             "Cannot audit without a probe: give at least one, such as 'standard'."
         )
     where = choose_device(device)
-    for classifier in judged.values():
-        classifier.to(where)
+    judged = {name: _read(classifier.to(where), images) for name, classifier in judged.items()}
     plan = make_plan(images, judged, asked, seed=seed, pictures=pictures)
     if not skip_broken:
         _refuse_broken(plan, folder)
@@ -128,7 +137,7 @@ def check(
     judged = load_classifier(classifier) if isinstance(classifier, str) else classifier
     images = load_images(data) if isinstance(data, str) else data
     where = choose_device(device)
-    return _check(judged.to(where), images, where, seed=0)
+    return _check(_read(judged.to(where), images), images, where, seed=0)
 
 
 def _check(
@@ -141,6 +150,23 @@ def _check(
             f"Cannot check on {images.spec!r}: none of {len(sample)} sampled images can be read."
         )
     return preflight(classifier, batch.images.to(device), batch.labels.to(device), images.classes)
+
+
+@torch.no_grad()
+def _read(classifier: Classifier, images: Images) -> Classifier:
+    """The classifier read as the classes of the images, where they say how and it has ImageNet's outputs."""
+    training = any(module.training for module in classifier.modules())
+    # Reading puts it into eval mode; what was not in it fails the preflight.
+    if images.outputs is None or training:
+        return classifier
+    try:
+        shown = torch.zeros(1, *images.shape, device=classifier.mean.device)
+        count = classifier.logits(shown).shape[-1]
+    except Exception:  # the preflight reports it
+        return classifier
+    if count != IMAGENET or count == len(images.classes):
+        return classifier
+    return read_as(classifier, images.classes, images.outputs)
 
 
 def _named(classifiers: Classifier | str | Iterable[Classifier | str]) -> dict[str, Classifier]:
@@ -306,6 +332,7 @@ def _describe(
         "fingerprint": fingerprint,
         "parameters": sum(p.numel() for p in classifier.parameters()),
         "facts": classifier.facts,
+        "beyond": list((classifier.classes or ())[len(plan.data.classes) :]),
         "preflight": [
             {"name": c.name, "status": c.status, "finding": c.finding, "remedy": c.remedy}
             for c in checks

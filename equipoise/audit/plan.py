@@ -83,9 +83,8 @@ def make_plan(
     """Cuts the audit into shards; nothing is computed but fingerprints."""
     n = len(data)
     # Spread evenly: a set sorted by class is pictured class by class.
-    pictured = frozenset(
-        round(k * (n - 1) / max(1, pictures - 1)) for k in range(min(pictures, n))
-    )
+    shown = min(pictures, n)
+    pictured = frozenset(round(k * (n - 1) / max(1, shown - 1)) for k in range(shown))
     sample = np.random.default_rng(seed).choice(n, min(n, EXAMINED), replace=False)
     examined = frozenset(sample.tolist())
     named = {str(probe): probe for probe in probes}

@@ -5,6 +5,7 @@ from pathlib import Path
 from equipoise.classifiers import foreign
 from equipoise.classifiers.classifier import Classifier, check_range, precision, wrap
 from equipoise.classifiers.folder import NETS, build_net, load_folder, save_classifier
+from equipoise.classifiers.mapped import IMAGENET, Mapped, Rule, is_right, read_as, unread
 from equipoise.classifiers.mlp import MLP
 from equipoise.classifiers.nearest import NearestImages
 from equipoise.classifiers.penultimate import Penultimate
@@ -29,6 +30,12 @@ __all__ = [
     "ResidualNet",
     "ResNet",
     "Penultimate",
+    "read_as",
+    "unread",
+    "is_right",
+    "Rule",
+    "Mapped",
+    "IMAGENET",
     "Check",
     "preflight",
 ]

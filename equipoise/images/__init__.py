@@ -10,16 +10,20 @@ from equipoise.images.encode import eight_bit, encode_png
 from equipoise.images.folder import Folder
 from equipoise.images.hugging_face import hugging_face_metadata
 from equipoise.images.imagenet9 import ImageNet9
+from equipoise.images.joined import Joined
+from equipoise.images.objectnet import ObjectNet
 from equipoise.images.parquet import Parquet
 from equipoise.images.rival10 import Rival10
 from equipoise.images.salient_imagenet import SalientImageNet
 from equipoise.images.source import Batch, Broken, Example, Images, Subset
+from equipoise.images.waterbirds import Waterbirds
 from equipoise.specs import parse_spec
 
 __all__ = [
     "load_images",
     "Images",
     "Subset",
+    "Joined",
     "Example",
     "Batch",
     "Broken",
@@ -44,6 +48,8 @@ _SOURCES = {
     "imagenet9": ImageNet9,
     "rival10": Rival10,
     "salient-imagenet": SalientImageNet,
+    "waterbirds": Waterbirds,
+    "objectnet": ObjectNet,
 }
 
 
@@ -56,8 +62,9 @@ def load_images(spec: str, split: str = "test") -> Images:
             files when not given). ``folder:`` also has ``&classes=``, for ImageNet's synsets grouped
             into nine classes: ``restricted-imagenet`` (all 118 of dogs) or
             ``restricted-imagenet-11-dogs`` (the 11 in the list of arXiv 1805.12152's authors).
-            Benchmarks as they are published: ``rival10:PATH``, ``imagenet9:PATH?variant=`` and
-            ``salient-imagenet:PATH?images=``, see their modules.
+            Benchmarks as they are published: ``rival10:PATH``, ``imagenet9:PATH?variant=``,
+            ``salient-imagenet:PATH?images=``, ``waterbirds:PATH`` (``?masks=FOLDER``) and
+            ``objectnet:PATH`` (``?source=FOLDER``), see their modules.
         split: such as "train" or "test".
 
     Raises:

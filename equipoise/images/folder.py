@@ -30,7 +30,7 @@ from equipoise.images.source import Example, Images
 from equipoise.specs import Spec
 from equipoise.streams import digest
 
-__all__ = ["SPLITS", "Folder"]
+__all__ = ["SPLITS", "Entry", "Folder", "folders", "state", "walk"]
 
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
 RASTER = ("bmp", "gif", "jp2", "jpe", "jpeg", "jpg", "jfif", "png", "tif", "tiff", "webp")
@@ -57,7 +57,7 @@ class Folder(Images):
     entries: tuple[Entry, ...] = field(repr=False)
 
     @classmethod
-    def open(cls, spec: Spec, split: str) -> "Folder":
+    def open(cls, spec: Spec, split: str) -> Images:
         """Lists the images of `split`.
 
         Raises:
@@ -71,7 +71,7 @@ class Folder(Images):
                 "folder:PATH with a folder that exists."
             )
         try:
-            if any((folder / METADATA).is_file() for folder in (root, *_folders(root))):
+            if any((folder / METADATA).is_file() for folder in (root, *folders(root))):
                 if variant is not None:
                     raise EquipoiseError(
                         f"Cannot use classes={variant} of {spec.text!r}: it groups folders, and "
@@ -109,20 +109,25 @@ class Folder(Images):
         return tuple(entry.label for entry in self.entries)
 
     def fingerprint(self, indices: Sequence[int]) -> str:
-        return digest(self.decoding, *(self._state(self.entries[index]) for index in indices))
+        entries = [self.entries[index] for index in indices]
+        return digest(
+            self.decoding, *((*entry, *state(self.root / entry.id)) for entry in entries)
+        )
 
-    def _state(self, entry: Entry) -> tuple[object, ...]:
-        try:
-            state = (self.root / entry.id).stat()
-        except OSError:
-            return (*entry, None)  # it will be reported as broken when it is read
-        return (*entry, state.st_size, state.st_mtime_ns)
+
+def state(path: Path) -> tuple[int | None, ...]:
+    """Size and time of the last change of a file, which its content does not change without."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (None,)  # it will be reported as broken when it is read
+    return found.st_size, found.st_mtime_ns
 
 
 def _from_tables(root: Path, split: str) -> tuple[tuple[str, ...], tuple[Entry, ...]]:
     """Classes and entries from ``metadata.csv`` in the root or in each split's folder."""
     rows: list[Row] = []  # with names relative to the root, and a split each
-    for folder in [root] if (root / METADATA).is_file() else _folders(root):
+    for folder in [root] if (root / METADATA).is_file() else folders(root):
         table = folder / METADATA
         if not table.is_file():
             continue
@@ -143,9 +148,9 @@ def _from_folders(
 ) -> tuple[tuple[str, ...], tuple[Entry, ...]]:
     """Classes and entries from a folder a class, or a folder a synset if there is a `variant`."""
     splits = [
-        folder for folder in _folders(root) if folder.name in (*SPLITS, split) and _folders(folder)
+        folder for folder in folders(root) if folder.name in (*SPLITS, split) and folders(folder)
     ]
-    flat = {folder.name for folder in _folders(root)} - {folder.name for folder in splits}
+    flat = {folder.name for folder in folders(root)} - {folder.name for folder in splits}
     if flat and (split in flat if splits else flat <= set(SPLITS)):
         place = root / (split if split in flat else min(flat))
         into = "WNID" if variant else f"CLASS, or write a {METADATA}"
@@ -156,18 +161,18 @@ def _from_folders(
     _check_split(root, split, {folder.name for folder in splits} or {"test"})
     top = root / split if splits else root
     if variant is None:
-        classes = tuple(sorted({f.name for part in splits or [root] for f in _folders(part)}))
+        classes = tuple(sorted({f.name for part in splits or [root] for f in folders(part)}))
         label = {name: index for index, name in enumerate(classes)}
     else:
         classes, label = (
             SUPER_CLASSES,
-            label_synsets(variant, [f.name for f in _folders(top)], top),
+            label_synsets(variant, [f.name for f in folders(top)], top),
         )
     return classes, tuple(
         Entry(id, label[folder.name], folder.name if variant else None)
-        for folder in _folders(top)
+        for folder in folders(top)
         if folder.name in label
-        for id in sorted(_walk(folder, root))
+        for id in sorted(walk(folder, root))
     )
 
 
@@ -180,7 +185,8 @@ def _check_split(root: Path, split: str, found: set[str]) -> None:
         )
 
 
-def _folders(path: Path) -> list[Path]:
+def folders(path: Path) -> list[Path]:
+    """The folders in `path` that are not hidden, by name."""
     return sorted(
         item for item in path.iterdir() if item.is_dir() and not item.name.startswith(".")
     )
@@ -190,7 +196,7 @@ def _fail(error: OSError) -> None:
     raise error  # os.walk would pass over a folder it cannot read
 
 
-def _walk(top: Path, root: Path) -> list[str]:
+def walk(top: Path, root: Path) -> list[str]:
     """The images at any depth under `top`, as paths relative to `root`."""
     found = []
     for folder, below, files in os.walk(top, onerror=_fail):

@@ -71,7 +71,8 @@ class Images(ABC):
 
     A benchmark of ImageNet's classes also says in `outputs` which of the 1,000 outputs of an
     ImageNet classifier count as each class; every other output is none of them. One whose licence
-    forbids fitting anything on it says in `only_for_tests` why.
+    forbids fitting anything on it says in `only_for_tests` why, in a sentence; whatever fits something calls
+    `refuse_fitting` first.
     """
 
     spec: str
@@ -180,6 +181,21 @@ class Images(ABC):
     def all_labels(self) -> tuple[int, ...]:
         """The label of every image. Sources that know labels without decoding override this."""
         return tuple(example.label for example in self)
+
+    def refuse_fitting(self, operation: str) -> None:
+        """Stops whatever would fit something on a set that is for tests alone.
+
+        Arguments:
+            operation: completes "Cannot ... 'objectnet:PATH'".
+
+        Raises:
+            EquipoiseError: when `only_for_tests` gives a reason.
+        """
+        if self.only_for_tests is not None:
+            raise EquipoiseError(
+                f"Cannot {operation} {self.spec!r}: {self.only_for_tests} Take other images for that, and only audit "
+                "on these."
+            )
 
     def subset(self, limit: int | None, seed: int = 0) -> "Images":
         """A random `limit` of the images, in their natural order; for `None`, all of them.

@@ -25,6 +25,7 @@ from equipoise.probes.metric import (
 from equipoise.probes.probe import Answers, Probe, Request
 from equipoise.probes.regions import Noise, Regions
 from equipoise.probes.saliency import Saliency
+from equipoise.probes.shift import Shift
 from equipoise.probes.standard import Standard
 from equipoise.probes.transfer import Transfer
 from equipoise.specs import Spec, parse_number, parse_spec, parse_whole_number
@@ -41,6 +42,7 @@ __all__ = [
     "Backgrounds",
     "Groups",
     "Saliency",
+    "Shift",
     "load_probe",
     "Probe",
     "Request",
@@ -59,7 +61,7 @@ def load_probe(spec: str) -> Probe:
     ``adversarial:linf:8/255?budget=standard``, ``transfer:l2:0.5``, ``counterfactual:DIR``, ``gradients``,
     ``gradients:DIR``, ``large_eps:l2:4?steps=100&judge=local:DIR``, ``feature_use:digits``, ``regions:gaussian``,
     ``regions:l2?levels=25,50&trials=5``, ``backgrounds``, ``backgrounds?onto=imagenet9:PATH&limit=500``, ``groups``,
-    ``groups:waterbirds:PATH``, ``saliency``.
+    ``groups:waterbirds:PATH``, ``shift``, ``saliency``.
 
     A spec as an option has its &, %, + or ? written as %26, %25, %2B or %3F. What follows ``feature_use:`` or
     ``groups:`` is a spec of images, with its own options.
@@ -170,6 +172,12 @@ def _saliency(spec: Spec) -> Saliency:
     return Saliency()
 
 
+def _shift(spec: Spec) -> Shift:
+    _no_target(spec)
+    spec.only()
+    return Shift()
+
+
 def _no_target(spec: Spec) -> None:
     if spec.target:
         raise EquipoiseError(
@@ -205,4 +213,5 @@ _READERS: dict[str, Callable[[Spec], Probe]] = {
     Backgrounds.name: _backgrounds,
     Groups.name: _groups,
     Saliency.name: _saliency,
+    Shift.name: _shift,
 }

@@ -181,8 +181,9 @@ def correlate(images: Images) -> LabelCorrelation:
     """The correlation ratio of each input with the label, in one pass over the images.
 
     Raises:
-        EquipoiseError: when fewer than two images can be read.
+        EquipoiseError: for images that are for tests alone, or when fewer than two can be read.
     """
+    images.refuse_fitting("correlate inputs with labels on")
     shape, classes, total, broken = images.shape, len(images.classes), 0, 0
     n = math.prod(shape)
     first, squares = np.zeros(n), np.zeros(n)

@@ -107,19 +107,18 @@ def _seen(reading: Reading, spec: str, grid: Picked) -> list[list[Seen]]:
         answers |= {(key, name): (own, judged) for key, own, judged in zip(*listed, strict=True)}
     return [
         [
-            _one(reading, strip, *answers[row.id, name])
+            _one(reading, name, strip, *answers[row.id, name])
             for name, strip in zip(grid.heads, row.pictures, strict=True)
         ]
         for row in grid.rows
     ]
 
 
-def _one(reading: Reading, strip: str, own: float, judged: float | None) -> Seen:
+def _one(reading: Reading, classifier: str, strip: str, own: float, judged: float | None) -> Seen:
+    said = reading.class_name(int(own), classifier)
     if judged is None or np.isnan(judged):
-        return Seen(strip, reading.class_name(int(own)), "", None)
-    return Seen(
-        strip, reading.class_name(int(own)), reading.class_name(int(judged)), own == judged
-    )
+        return Seen(strip, said, "", None)
+    return Seen(strip, said, reading.class_name(int(judged), classifier), own == judged)
 
 
 def _table(reading: Reading, first: Judge, judges: Sequence[Judge]) -> Table:

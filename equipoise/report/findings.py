@@ -55,6 +55,8 @@ def findings(reading: Reading) -> list[Finding]:
             for check in about["preflight"]
             if check["status"] != "pass"
         ]
+        if "read_as" in about["facts"]:
+            found.append(Finding(name, f"{about['facts']['read_as']}.", warning=False))
         for under in reading.threats:
             standard = reading.standard_accuracy(name)
             robust = reading.robust_accuracy(name, under)

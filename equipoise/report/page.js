@@ -56,9 +56,9 @@
   // Gallery ----------------------------------------------------------------------------------------------------------
   const filters = document.getElementById("filters");
   if (!filters) return;
-  const {rows, pictures, classifiers, threats, classes, pixelated} = data.gallery;
+  const {rows, pictures, classifiers, threats, classes, beyond, pixelated} = data.gallery;
   const cards = document.getElementById("cards"), shown = document.getElementById("shown"), more = document.getElementById("more");
-  const className = (k) => k === null ? "?" : classes[k] ?? "class " + k;
+  const className = (k, who) => k === null ? "?" : classes[k] ?? beyond[who][k - classes.length] ?? "class " + k;
   const fields = filters.elements;
   const fill = (select, names, used) => names.forEach((name, k) => {
     if (used.has(k)) select.append(new Option(name, k));
@@ -95,11 +95,11 @@
   };
   const card = (row) => {
     const item = make("li", "card"), head = make("div", "head"), three = make("div", "three"), foot = make("p", "foot");
-    const truth = className(row.label), after = className(row.after);
+    const said = (k) => className(k, row.classifier), truth = said(row.label), after = said(row.after);
     const title = make("p", "truth", "True class ");
     title.append(make("bdi", "", truth));
     head.append(title, make("span", "tag " + row.outcome, outcomes[row.outcome]));
-    const clean = picture(row.clean, "Image of class " + truth, "clean", row.before === null ? undefined : className(row.before), row.before === row.label);
+    const clean = picture(row.clean, "Image of class " + truth, "clean", row.before === null ? undefined : said(row.before), row.before === row.label);
     const attacked = picture(row.adversarial, "The same, attacked, seen as " + after, row.outcome === "withstood" ? "attempt" : "adversarial", after, row.after === row.label);
     const change = picture(row.change, "The change, amplified", "change");
     change.lastChild.append(make("span", "right", "× " + row.factor));

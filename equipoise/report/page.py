@@ -95,6 +95,7 @@ def render(reading: Reading) -> str:
             "classifiers": [j.name for j in reading.classifiers],
             "threats": [under.title for under in reading.threats],
             "classes": reading.classes,
+            "beyond": [reading.beyond(j.name) for j in reading.classifiers],
             "pixelated": gallery.side <= 64,
         },
     }

@@ -141,9 +141,14 @@ class Reading:
         """Specs of the run's probes of one kind, in the order they were given."""
         return [spec for spec in self.run.probes if isinstance(load_probe(spec), kind)]
 
-    def class_name(self, label: int) -> str:
+    def class_name(self, label: int, classifier: str | None = None) -> str:
         """The name of a class; a classifier may know more of them than the images have."""
-        return self.classes[label] if label < len(self.classes) else f"class {label}"
+        names = [*self.classes, *(self.beyond(classifier) if classifier else ())]
+        return names[label] if label < len(names) else f"class {label}"
+
+    def beyond(self, classifier: str) -> list[str]:
+        """Names of a classifier's classes that the images do not have."""
+        return [str(name) for name in self.record["classifiers"][classifier].get("beyond", ())]
 
     @cached_property
     def standard(self) -> str | None:

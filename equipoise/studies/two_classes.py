@@ -162,7 +162,11 @@ def attack_two_classes(
         radii: of training, the first one 0, that of the attack among them.
         radius: of the attack.
         seed: of the sample and of the resamples.
+
+    Raises:
+        EquipoiseError: for training images that are for tests alone.
     """
+    train.refuse_fitting("fit linear rules to")
     x, y = _two(train, pair, seed, MOST)
     at, label = _two(test, pair, seed, len(test))
     correlations = label_correlations(x, y)

@@ -187,9 +187,10 @@ def fit_denoiser(
         accelerator: "auto", "cpu" or "cuda".
 
     Raises:
-        EquipoiseError: when `folder` holds a denoiser trained otherwise, the network does not fit the images, or the
-            loss stops being finite.
+        EquipoiseError: for images that are for tests alone, when `folder` holds a denoiser trained otherwise, the
+            network does not fit the images, or the loss stops being finite.
     """
+    images.refuse_fitting("train a denoiser on")
     run = _Fit(images, recipe, folder)
     if not engine.is_finished(folder / "denoiser.json", run.identity, "denoiser"):
         mixed = recipe.precision == "bf16" and accelerator != "cpu" and torch.cuda.is_available()

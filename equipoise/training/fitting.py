@@ -54,8 +54,10 @@ def fit(
     goes on, ``checkpoint.safetensors``. Progress is `shown`, unless the caller shows its own.
 
     Raises:
-        EquipoiseError: when `folder` holds a classifier trained otherwise, or the loss stops being finite.
+        EquipoiseError: for images that are for tests alone, when `folder` holds a classifier trained otherwise, or the
+            loss stops being finite.
     """
+    images.refuse_fitting("train a classifier on")
     run = _Fit(images, objective, recipe, folder)
     if not run.finished():
         fabric = engine.launch(accelerator)

@@ -177,10 +177,7 @@ class _Head:
 
 
 def _check(images: Images, decays: Sequence[float]) -> None:
-    if images.only_for_tests is not None:
-        raise EquipoiseError(
-            f"Cannot fit a head to {images.spec!r}: {images.only_for_tests.rstrip('.')}. Fit it to other images."
-        )
+    images.refuse_fitting("fit a head to")
     if not decays or not all(0 < decay < float("inf") for decay in decays):
         raise EquipoiseError(
             f"Cannot fit a head with the decays {tuple(decays)}: give one or more above 0."

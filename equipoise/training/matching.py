@@ -60,10 +60,12 @@ def match_features(
         ||g(x_r) - g(x)||_2.
 
     Raises:
-        EquipoiseError: for settings out of range, a single image, a classifier whose logits no `nn.Linear` gives, that
-            has no gradient or does not take the images, a folder that holds something else.
+        EquipoiseError: for settings out of range, images that are for tests alone, a single image, a classifier whose
+            logits no `nn.Linear` gives, that has no gradient or does not take the images, a folder that holds something
+            else.
     """
     check_settings("match features", classifier, steps=steps, step=step, batch=batch)
+    images.refuse_fitting("make a training set of")
     if len(images) < 2:
         raise EquipoiseError(
             f"Cannot match features of {len(images)} image: another one is where its search begins. Give more images."

@@ -23,8 +23,9 @@ def remember(images: Images, folder: Path, *, seed: int = 0) -> Classifier:
     """Makes the classifier that knows these images, at most 5,000 of them, into `folder`, or loads it from there.
 
     Raises:
-        EquipoiseError: when `folder` holds another classifier.
+        EquipoiseError: for images that are for tests alone, or when `folder` holds another classifier.
     """
+    images.refuse_fitting("make a nearest-image classifier of")
     known = images.subset(min(MOST, len(images)), seed)
     rows = range(len(known))
     identity = digest("nearest", known.fingerprint(rows))

@@ -71,9 +71,10 @@ def relabel(
         against t.
 
     Raises:
-        EquipoiseError: for settings out of range, a classifier of other classes, one that fails the preflight or has
-            no gradient, a folder that holds something else.
+        EquipoiseError: for settings out of range, images that are for tests alone, a classifier of other classes, one
+            that fails the preflight or has no gradient, a folder that holds something else.
     """
+    images.refuse_fitting("make a training set of")
     check_settings("relabel", classifier, steps=steps, step=step, batch=batch)
     if not isinstance(threat, Threat):
         raise EquipoiseError(
