@@ -1,0 +1,227 @@
+"""Classifiers trained where the background agrees with the label more or less often, and what becomes of them when it
+agrees less.
+
+Notation. In digits-on-photos the background of a digit is the home of its class with probability rho, the correlation.
+An arm is an objective and a threat, as in `sample_sizes`; standard training is the arm of radius 0. Every arm is trained
+at every rho with every seed. Arms of one rho and seed see the same images in the same order from the same first weights.
+All are judged on the same test digits, five times over:
+
+    own           at the correlation of their training
+    gone          at 1/2, where backgrounds say nothing
+    reversed      at 1 - rho
+    mixed-same    on the background of another image of the class, as ImageNet-9 calls it
+    mixed-rand    on that of an image of a random class
+
+Arrays have a row for each seed and a column for each digit, so that differences are taken digit by digit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equipoise.audit import Run, audit
+from equipoise.classifiers import Classifier, load_classifier
+from equipoise.images import Images, Joined, load_images
+from equipoise.norms import Threat
+from equipoise.probes import Adversarial, Probe, Regions, Saliency, Standard
+from equipoise.studies.sample_sizes import STANDARD, Arm, fixed
+from equipoise.training import Recipe, Training, train_many
+
+__all__ = ["GONE", "Correlations", "photos", "train_correlations"]
+
+GONE = 0.5
+"""The correlation of backgrounds that say nothing."""
+
+VARIANTS = ("mixed-same", "mixed-rand")
+NOISE = Regions("gaussian")
+LOOKS = Saliency()
+
+
+def photos(correlation: float, variant: str = "original") -> str:
+    """The spec of digits on photos at this correlation."""
+    return f"digits-on-photos?correlation={correlation:g}&variant={variant}"
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """What the trainings gave.
+
+    Attributes:
+        arms: without standard training, in order.
+        rhos: correlations of training, rising.
+        seeds: of the trainings.
+        steps: of the optimiser in each.
+        threats: what robust accuracy is measured at, by the norm of the arms.
+        right_runs: for each rho, all classifiers on all parts with the standard probe.
+        noise_runs: for each rho, all classifiers on some of its own images with the probes of regions and saliency.
+        robust_runs: for each rho and norm, the classifiers of that norm, own and gone, under attack.
+        folders: of the classifiers.
+        losses: of the last epoch.
+    """
+
+    arms: Sequence[Arm]
+    rhos: Sequence[float]
+    seeds: Sequence[int]
+    steps: int
+    threats: Mapping[str, Threat]
+    right_runs: Mapping[float, Run]
+    noise_runs: Mapping[float, Run]
+    robust_runs: Mapping[tuple[float, str], Run]
+    folders: Mapping[tuple[float, str, int], Path]
+    losses: Mapping[tuple[float, str, int], float]
+
+    @property
+    def standard(self) -> Arm:
+        """The arm that all others are compared with."""
+        return STANDARD
+
+    def classifier(self, rho: float, arm: Arm, seed: int) -> Classifier:
+        """By the name of its rung."""
+        return load_classifier(f"local:{self.folders[rho, arm.name, seed]}")
+
+    def loss(self, rho: float, arm: Arm) -> float:
+        """What the objective still was in the last epoch, on average over seeds."""
+        return float(np.mean([self.losses[rho, arm.name, seed] for seed in self.seeds]))
+
+    def right(self, rho: float, arm: Arm, part: str) -> NDArray:
+        """Which digits each training gets right, with shape (seeds, digits)."""
+        return self._stack(self.right_runs[rho], str(Standard()), arm, "correct", part)
+
+    def robust(self, rho: float, arm: Arm, part: str, norm: str) -> NDArray:
+        """Which digits each training gets right under every attack, for the parts own and gone."""
+        spec = str(Adversarial(self.threats[norm]))
+        return 1 - self._stack(self.robust_runs[rho, norm], spec, arm, "success", part)
+
+    def noisy(self, rho: float, arm: Arm) -> NDArray:
+        """The shares of right answers with noise on the object and on the background, over its levels: with shape
+        (seeds, digits, 2)."""
+        columns = [self.noise_runs[rho].columns(str(NOISE), _name(arm, s)) for s in self.seeds]
+        return np.array(
+            [
+                [[np.mean(value) for value in found[side]] for side in ("object", "background")]
+                for found in columns
+            ]
+        ).transpose(0, 2, 1)
+
+    def inside(self, rho: float, arm: Arm) -> NDArray:
+        """The share of the input gradient on the object, with shape (seeds, digits)."""
+        return self._stack(self.noise_runs[rho], str(LOOKS), arm, "gradient_inside", None)
+
+    def labels(self, rho: float) -> NDArray:
+        """Of the digits in `noisy`."""
+        return self.noise_runs[rho].columns(str(NOISE), _name(STANDARD, self.seeds[0]))["label"]
+
+    def _stack(self, run: Run, probe: str, arm: Arm, column: str, part: str | None) -> NDArray:
+        rows = []
+        for seed in self.seeds:
+            found = run.columns(probe, _name(arm, seed))
+            kept = slice(None) if part is None else found["group"] == part
+            rows.append(found[column][kept].astype(float))
+        return np.stack(rows)
+
+
+def train_correlations(
+    out: Path,
+    *,
+    arms: Sequence[Arm],
+    rhos: Sequence[float],
+    seeds: Sequence[int],
+    recipe: Recipe,
+    steps: int,
+    attack_steps: int,
+    threats: Mapping[str, Threat],
+    attacked: int,
+    seed: int,
+    device: str,
+) -> Correlations:
+    """Trains every arm at every correlation with every seed into ``out/RHO/SEED``, and audits them all.
+
+    Arguments:
+        out: folder.
+        arms: without standard training, which is always trained too.
+        rhos: correlations of training.
+        seeds: of the trainings.
+        recipe: shared by all; its epochs, limit and seed are set here, and no image is held out.
+        steps: of the optimiser in every training, about.
+        attack_steps: of projected gradient ascent in each of them.
+        threats: what robust accuracy is measured at, by the norm of the arms.
+        attacked: at most so many test digits for attacks, noise and gradients.
+        seed: of the audits.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+    """
+    size = len(load_images(photos(rhos[0]), "train"))
+    trainings = {
+        (rho, arm.name, one): Training(
+            data=photos(rho),
+            threat=arm.threat,
+            objective=arm.objective,
+            recipe=fixed(recipe, size, steps, one),
+            out=out / f"{rho:g}" / str(one),
+            steps=attack_steps,
+        )
+        for rho in rhos
+        for one in seeds
+        for arm in (STANDARD, *arms)
+    }
+    train_many(list(trainings.values()), "Training at several correlations", device=device)
+    folders = {key: training.folder for key, training in trainings.items()}
+    losses = {}
+    right_runs, noise_runs, robust_runs = {}, {}, {}
+    for rho in rhos:
+        named = {
+            (arm.name, one): _load(folders[rho, arm.name, one], _name(arm, one))
+            for one in seeds
+            for arm in (STANDARD, *arms)
+        }
+        for (arm, one), classifier in named.items():
+            losses[rho, arm, one] = float(classifier.facts["selected"]["loss"])
+        parts = {"own": rho, "gone": GONE, "reversed": 1 - rho}
+        sets = {part: load_images(photos(found)) for part, found in parts.items()}
+        fewer = {part: images.subset(attacked, seed) for part, images in sets.items()}
+        mixed = {variant: load_images(photos(rho, variant)) for variant in VARIANTS}
+
+        def measure(
+            data: Images, probes: Sequence[Probe], norm: str = "", named: Mapping = named, rho=rho
+        ) -> Run:
+            asked = [
+                classifier
+                for (name, _), classifier in named.items()
+                if not norm or name == STANDARD.name or name in _of(arms, norm)
+            ]
+            folder = out / f"{rho:g}" / (norm or str(probes[0]).partition(":")[0])
+            return audit(asked, data, probes, folder, seed=seed, pictures=0, device=device)
+
+        right_runs[rho] = measure(Joined({**sets, **mixed}), [Standard()])
+        noise_runs[rho] = measure(fewer["own"], [NOISE, LOOKS])
+        both = Joined({part: fewer[part] for part in ("own", "gone")})
+        for norm, threat in threats.items():
+            robust_runs[rho, norm] = measure(both, [Adversarial(threat)], norm)
+    return Correlations(
+        arms,
+        rhos,
+        seeds,
+        steps,
+        threats,
+        right_runs,
+        noise_runs,
+        robust_runs,
+        folders,
+        losses,
+    )
+
+
+def _of(arms: Sequence[Arm], norm: str) -> list[str]:
+    return [arm.name for arm in arms if str(arm.threat.norm) == norm]
+
+
+def _load(folder: Path, name: str) -> Classifier:
+    classifier = load_classifier(f"local:{folder}")
+    classifier.name = name
+    return classifier
+
+
+def _name(arm: Arm, seed: int) -> str:
+    return f"{arm.name}, seed {seed}"
