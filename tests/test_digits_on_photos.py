@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from equipoise.errors import EquipoiseError
 from equipoise.images import load_images
-from equipoise.images.digits_on_photos import LIGHT
+from equipoise.images.digits_on_photos import COLOURS
 from equipoise.images.photographs import PLACES, SIDE, corners, patches, photographs
 
 VARIANTS = ("original", "only-fg", "only-bg", "mixed-same", "mixed-rand")
@@ -86,7 +86,7 @@ def test_colours_say_nothing_of_the_label():
     alone = drawn("train", variant="only-fg")
     brightest = alone.pixels.sum(1, dtype=int).reshape(len(alone), -1).argmax(1)
     strokes = alone.pixels.reshape(len(alone), 3, -1)[np.arange(len(alone)), :, brightest]
-    distances = np.linalg.norm(strokes[:, None].astype(float) - LIGHT, axis=2)
+    distances = np.linalg.norm(strokes[:, None].astype(float) - COLOURS, axis=2)
     assert distances.min(1).max() < 40
     colours = distances.argmin(1)
     table = np.array(

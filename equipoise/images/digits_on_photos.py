@@ -14,9 +14,10 @@ only-bg depend on `correlation`, and they do so in one way: digit i draws u_i, u
 u_i < correlation. Its colour and the corner of each variant's patch are drawn apart from that. Sets of two correlations
 thus differ only in images with u_i between them, and there only in the place.
 
-A digit is blown up to 24 x 24 by a quadratic B-spline, and drawn as a light stroke with a dark rim, so that it can be
-read on any photograph, in one of four colours that tell nothing of the label. Its mask is exact: where it is 1 the
-pixel shows nothing but the digit, and where it is 0 nothing but the background. Only whole numbers are computed with.
+A digit is blown up to 24 x 24 by a quadratic B-spline and drawn as a light stroke that fades into a black rim, so that
+it can be read on any photograph, in one of four colours that tell nothing of the label. Its mask is exact: where it is
+1 the pixel shows nothing but the digit, and where it is 0 nothing but the background. Only whole numbers are computed
+with, apart from what is drawn.
 The construction, the homes and the colours are ours.
 
 References:
@@ -49,11 +50,9 @@ GREY = 128
 
 SPREAD = (1, 3, 6, 7, 6, 3, 1)
 """Ninths of its ink that a pixel, blown up threefold, leaves along one axis."""
-RIM, STROKE = 194, 972
-"""Ink, of 16 * 81 = 1296 amid black, at which the rim begins and from which the stroke is lightest."""
-DARK = np.array([[30, 10, 10], [10, 30, 10], [10, 15, 40], [20, 20, 20]])
-LIGHT = np.array([[250, 210, 160], [210, 250, 170], [170, 215, 255], [245, 245, 245]])
-"""The colours of a stroke; of its rim, those in the same row of `DARK`."""
+RIM, STROKE = 40, 972
+"""Ink, of 16 * 81 = 1296 amid black, at which the black rim begins and from which the stroke has its full colour."""
+COLOURS = np.array([[255, 225, 185], [225, 255, 195], [190, 230, 255], [255, 255, 255]])
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -156,10 +155,10 @@ class _Draws:
         self.places = np.where(at_home, self.homes, 1 - self.homes)
         ink = _ink(digits.pixels)[:, None]
         self.masks = ink >= RIM
-        colours = (self._uniform("colour")[:, 0] * len(LIGHT)).astype(np.int64)
-        dark, light = (table[colours][:, :, None, None] for table in (DARK, LIGHT))
+        chosen = (self._uniform("colour")[:, 0] * len(COLOURS)).astype(np.int64)
         shade = (ink - RIM).clip(0, STROKE - RIM)
-        self.strokes = (dark + (light - dark) * shade // (STROKE - RIM)).astype(np.uint8)
+        strokes = COLOURS[chosen][:, :, None, None] * shade // (STROKE - RIM)
+        self.strokes = strokes.astype(np.uint8)
 
     def variant(self, variant: str) -> tuple[NDArray, NDArray, list[str]]:
         """Its n images, their masks and their groups."""
