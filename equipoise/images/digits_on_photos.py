@@ -16,9 +16,8 @@ thus differ only in images with u_i between them, and there only in the place.
 
 A digit is blown up to 24 x 24 by a quadratic B-spline and drawn as a light stroke that fades into a black rim, so that
 it can be read on any photograph, in one of four colours that tell nothing of the label. Its mask is exact: where it is
-1 the pixel shows nothing but the digit, and where it is 0 nothing but the background. Only whole numbers are computed
-with, apart from what is drawn.
-The construction, the homes and the colours are ours.
+1 the pixel shows nothing but the digit, and where it is 0 nothing but the background. Strokes and patches are computed
+in whole numbers. The construction, the homes and the colours are ours.
 
 References:
     Noise or signal: the role of image backgrounds in object recognition (Xiao et al., 2021),
@@ -49,7 +48,8 @@ HALVES = ("0-4", "5-9")
 GREY = 128
 
 SPREAD = (1, 3, 6, 7, 6, 3, 1)
-"""Ninths of its ink that a pixel, blown up threefold, leaves along one axis."""
+"""Along one axis, how much ink a pixel that is blown up threefold leaves from three pixels before its middle to three
+after; 9 where all its neighbours are as black."""
 RIM, STROKE = 40, 972
 """Ink, of 16 * 81 = 1296 amid black, at which the black rim begins and from which the stroke has its full colour."""
 COLOURS = np.array([[255, 225, 185], [225, 255, 195], [190, 230, 255], [255, 255, 255]])
