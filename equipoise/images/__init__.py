@@ -6,6 +6,7 @@ from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.images.arrays import Arrays
 from equipoise.images.decode import BrokenImageError, Decoding
 from equipoise.images.digits import Digits
+from equipoise.images.digits_on_photos import DigitsOnPhotos
 from equipoise.images.encode import eight_bit, encode_png
 from equipoise.images.folder import Folder
 from equipoise.images.hugging_face import hugging_face_metadata
@@ -30,6 +31,7 @@ __all__ = [
     "BrokenImageError",
     "Decoding",
     "Digits",
+    "DigitsOnPhotos",
     "Folder",
     "Parquet",
     "Arrays",
@@ -43,11 +45,12 @@ __all__ = [
 
 _SOURCES = {
     "digits": Digits,
+    "digits-on-photos": DigitsOnPhotos,
     "folder": Folder,
     "parquet": Parquet,
-    "imagenet9": ImageNet9,
     "rival10": Rival10,
     "salient-imagenet": SalientImageNet,
+    "imagenet9": ImageNet9,
     "waterbirds": Waterbirds,
     "objectnet": ObjectNet,
 }
@@ -57,11 +60,14 @@ def load_images(spec: str, split: str = "test") -> Images:
     """Opens a set of images; none is decoded yet.
 
     Arguments:
-        spec: ``digits``, ``folder:PATH`` or ``parquet:PATH``, the last two with the options
-            ``?size=32`` (resize and crop to a square) and ``&channels=3`` (1 or 3; found from the
-            files when not given). ``folder:`` also has ``&classes=``, for ImageNet's synsets grouped
-            into nine classes: ``restricted-imagenet`` (all 118 of dogs) or
+        spec: ``digits``; ``digits-on-photos``; ``folder:PATH`` or ``parquet:PATH``, the last two with
+            the options ``?size=32`` (resize and crop to a square) and ``&channels=3`` (1 or 3; found
+            from the files when not given). ``folder:`` also has ``&classes=``, for ImageNet's synsets
+            grouped into nine classes: ``restricted-imagenet`` (all 118 of dogs) or
             ``restricted-imagenet-11-dogs`` (the 11 in the list of arXiv 1805.12152's authors).
+            ``digits-on-photos`` has ``?correlation=0.95`` (the probability that the background agrees
+            with the label), ``&variant=original`` (or ``only-fg``, ``only-bg``, ``mixed-same``,
+            ``mixed-rand``, several with commas between, or ``all``) and ``&seed=0``.
             Benchmarks as they are published: ``rival10:PATH``, ``imagenet9:PATH?variant=``,
             ``salient-imagenet:PATH?images=``, ``waterbirds:PATH`` (``?masks=FOLDER``) and
             ``objectnet:PATH`` (``?source=FOLDER``), see their modules.
