@@ -2,6 +2,7 @@
 
 from equipoise.theory.dichotomy import CollapseWarning, Dichotomy
 from equipoise.theory.linear import LinearRule, fit_linear, label_correlations, top_inputs
+from equipoise.theory.regression import CoreSpurious, Reliance
 from equipoise.theory.rules import Rule, fitted_rules, known_rules, machines
 
 __all__ = [
@@ -15,4 +16,6 @@ __all__ = [
     "fit_linear",
     "label_correlations",
     "top_inputs",
+    "CoreSpurious",
+    "Reliance",
 ]
