@@ -170,7 +170,7 @@ def test_help_needs_nothing_heavy():
 def charted(page):
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     assert found
-    return json.loads(found[1])["charts"]["sheet"]["datasets"]
+    return json.loads(found[1])["charts"]["sheet-0"]["datasets"]
 
 
 def test_the_page_asks_no_host_for_anything(page):

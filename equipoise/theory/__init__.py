@@ -2,6 +2,7 @@
 
 from equipoise.theory.dichotomy import CollapseWarning, Dichotomy
 from equipoise.theory.linear import LinearRule, fit_linear, label_correlations, top_inputs
+from equipoise.theory.pairs import NORMS, PairedDesign, Regression
 from equipoise.theory.regression import CoreSpurious, Reliance
 from equipoise.theory.rules import Rule, fitted_rules, known_rules, machines
 
@@ -17,5 +18,8 @@ __all__ = [
     "label_correlations",
     "top_inputs",
     "CoreSpurious",
+    "NORMS",
+    "PairedDesign",
+    "Regression",
     "Reliance",
 ]
