@@ -41,9 +41,10 @@ def draw(figures: Figure | Sequence[Figure], ending: str) -> bytes:
 
 
 def _still(figure: Figure) -> dict[str, Any]:
-    """The figure's Vega-Lite without what only a page has: its width, its heading and its key."""
+    """The figure's Vega-Lite with a heading and a key inside, without points that are only there to be pointed at."""
     spec = copy.deepcopy(figure.spec)
-    spec["layer"] += _key(figure.key)
+    seen = [layer for layer in spec["layer"] if layer["mark"].get("opacity") != 0]
+    spec["layer"] = seen + _key(figure.key)
     spec["width"], spec["padding"], spec["background"] = WIDTH, 16, "var(--paper)"
     spec["title"] = {
         "text": figure.title,
