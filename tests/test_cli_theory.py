@@ -119,6 +119,13 @@ def test_samples_and_seed_change_the_fitted_rules_only(tmp_path, capsys):
     }
 
 
+def test_radii_may_be_fractions(tmp_path, capsys):
+    given = ["--eps", "2/5", "--eps-train", "1/10", "--samples", 20]
+    rows, _ = run(capsys, *given, "--out", tmp_path / "page.html")
+    assert rows["Bayes"] == [0.9919, 0.0567, 0.1541]
+    assert "SVM at 0.1" in rows
+
+
 def test_options_can_stand_in_a_file(tmp_path, capsys):
     config = tmp_path / "theory.yaml"
     config.write_text("theory:\n  dichotomy:\n    eta: 0.1\n    d: 400\n    samples: [20]\n")
@@ -133,11 +140,13 @@ def test_options_can_stand_in_a_file(tmp_path, capsys):
         (["--p", "1.2"], "below 1"),
         (["--eta", "0"], "eta above 0"),
         (["--eps=-0.1"], "at least 0"),
-        (["--eps", "nan"], "A radius is finite"),
-        (["--eps-train", "inf"], "A radius is finite"),
+        (["--eps", "nan"], "Cannot read the radius --eps 'nan'"),
+        (["--eps", "8/0"], "a fraction such as 8/255"),
+        (["--eps-train", "0.1", "inf"], "Cannot read the radius --eps-train 'inf'"),
         (["--decay", "0"], "positive weight decay"),
         (["--samples", "1"], "at least 2 samples"),
         (["--samples", "many"], "--samples"),
+        (["--samples", "50", "99010"], "at most 99,009 samples of 101 features, not 99,010"),
         (["--seed=-1"], "a seed of at least 0"),
         (["--out", "chart.gif"], ".html, .svg, .png, .pdf"),
         (["--out", "chart"], ".html, .svg, .png, .pdf"),
@@ -170,7 +179,7 @@ def test_help_needs_nothing_heavy():
 def charted(page):
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     assert found
-    return json.loads(found[1])["charts"]["sheet"]["datasets"]
+    return json.loads(found[1])["charts"]["sheet-0"]["datasets"]
 
 
 def test_the_page_asks_no_host_for_anything(page):

@@ -21,17 +21,18 @@ SHAPES = {"●": "circle", "■": "square", "▲": "triangle-up", "◆": "diamon
 """Shapes of the marks that keys write; all others are lines."""
 
 
-def draw(figure: Figure, ending: str) -> bytes:
-    """The figure with its title and its key as the content of a file.
+def draw(figures: Figure | Sequence[Figure], ending: str) -> bytes:
+    """Figures with their titles and their keys, one below the other, as the content of a file.
 
     Arguments:
-        figure: a chart of a page.
+        figures: charts of a page, or one.
         ending: .svg, .png (two pixels for each of the page's) or .pdf.
     """
     # 85 MB to import: only for those who want a picture.
     import vl_convert  # noqa: PLC0415
 
-    spec = _still(figure)
+    drawn = [figures] if isinstance(figures, Figure) else figures
+    spec = _coloured(_still(drawn[0]) if len(drawn) == 1 else _stacked(drawn))
     if ending == ".png":
         return vl_convert.vegalite_to_png(spec, scale=2)
     if ending == ".pdf":
@@ -40,9 +41,10 @@ def draw(figure: Figure, ending: str) -> bytes:
 
 
 def _still(figure: Figure) -> dict[str, Any]:
-    """The figure's Vega-Lite without what only a page has: its width, its colours, its heading and its key."""
+    """The figure's Vega-Lite with a heading and a key inside, without points that are only there to be pointed at."""
     spec = copy.deepcopy(figure.spec)
-    spec["layer"] += _key(figure.key)
+    seen = [layer for layer in spec["layer"] if layer["mark"].get("opacity") != 0]
+    spec["layer"] = seen + _key(figure.key)
     spec["width"], spec["padding"], spec["background"] = WIDTH, 16, "var(--paper)"
     spec["title"] = {
         "text": figure.title,
@@ -52,6 +54,29 @@ def _still(figure: Figure) -> dict[str, Any]:
         "fontSize": 16,
         "color": INK,
     }
+    return spec
+
+
+def _stacked(figures: Sequence[Figure]) -> dict[str, Any]:
+    """One Vega-Lite of several figures, with what it says once on top and the data of each under names of its own."""
+    parts, datasets = [], {}
+    for k, figure in enumerate(figures):
+        part = _still(figure)
+        datasets |= {f"{name}-{k}": rows for name, rows in part.pop("datasets").items()}
+        for layer in part["layer"]:
+            if "name" in layer["data"]:
+                layer["data"] = {"name": f"{layer['data']['name']}-{k}"}
+        parts.append(part)
+    once = {name: parts[0][name] for name in ("config", "params", "padding", "background")}
+    for part in parts:
+        for name in (*once, "autosize"):
+            del part[name]
+    apart = {"scale": {"color": "independent", "strokeDash": "independent"}}
+    return {"vconcat": parts, "spacing": 40, "resolve": apart, "datasets": datasets, **once}
+
+
+def _coloured(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same in the colours of the light scheme."""
     colours = light_colours()
     text = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], json.dumps(spec))
     return json.loads(text)

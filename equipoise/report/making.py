@@ -125,6 +125,11 @@ _BIBTEX = {
   author = {Andriushchenko, Maksym and Croce, Francesco and Flammarion, Nicolas and Hein, Matthias},
   booktitle = {ECCV}, year = {2020}, eprint = {1912.00049}, archiveprefix = {arXiv}
 }""",
+    "moayeri2022": """@inproceedings{moayeri2022,
+  title = {Explicit Tradeoffs between Adversarial and Natural Distributional Robustness},
+  author = {Moayeri, Mazda and Banihashem, Kiarash and Feizi, Soheil},
+  booktitle = {NeurIPS}, year = {2022}, eprint = {2209.07592}, archiveprefix = {arXiv}
+}""",
     "melamed2024": """@inproceedings{melamed2024,
   title = {{MALT} Powers Up Adversarial Attacks},
   author = {Melamed, Odelia and Yehudai, Gilad and Shamir, Adi},

@@ -1,4 +1,4 @@
-"""A page of theory: one chart, one table, a few sentences. The same chart goes into a picture, by the file's ending."""
+"""A page of theory: charts, one table, a few sentences. The same charts go into a picture, by the file's ending."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,8 +36,7 @@ class Sheet:
         facts: what was chosen, as pairs of name and value.
         sentences: what the chart shows; the first one stands large.
         warnings: what went wrong, each in a line.
-        figure: the chart.
-        intro: how to read it.
+        charts: each with how to read it.
         heads: of the table's columns, that of the names first.
         rows: of the table.
         note: below the table.
@@ -50,8 +49,7 @@ class Sheet:
     facts: Sequence[tuple[str, str]]
     sentences: Sequence[str]
     warnings: Sequence[str]
-    figure: Figure
-    intro: str
+    charts: Sequence[tuple[Figure, str]]
     heads: Sequence[str]
     rows: Sequence[Row]
     note: str
@@ -74,13 +72,13 @@ def check_ending(out: str | Path) -> Path:
 
 
 def write_sheet(sheet: Sheet, out: str | Path) -> Path:
-    """Writes the page, one HTML file that opens without a network, or the chart as a picture.
+    """Writes the page, one HTML file that opens without a network, or the charts as a picture.
 
     The same sheet gives the same bytes, but for PDF, in which parts may change their order.
 
     Arguments:
         sheet: what to write.
-        out: the file, replaced atomically; .html for the page, .svg, .png or .pdf for the chart.
+        out: the file, replaced atomically; .html for the page, .svg, .png or .pdf for the charts.
 
     Returns:
         the file.
@@ -90,11 +88,11 @@ def write_sheet(sheet: Sheet, out: str | Path) -> Path:
     """
     out = check_ending(out)
     if out.suffix.lower() in PICTURES:
-        content = draw(sheet.figure, out.suffix.lower())
+        content = draw([figure for figure, _ in sheet.charts], out.suffix.lower())
     else:
         page = fill(
             "sheet.html",
-            {"charts": {"sheet": sheet.figure.spec}},
+            {"charts": {f"sheet-{k}": figure.spec for k, (figure, _) in enumerate(sheet.charts)}},
             title=sheet.title,
             version=version("equipoise"),
             sheet=sheet,

@@ -40,6 +40,10 @@ def write_dichotomy(
     """
     figure = frontier_figure(model, rules, eps)
     beyond = "the exact frontier" if is_exact(model, eps) else "what is possible"
+    intro = (
+        f"Up is more accurate on inputs as they are, right is more robust. Grey lies beyond {beyond}: no rule of any "
+        "kind gets there. Support vector machines are joined in order of their radius of training."
+    )
     heads = ["Rule", "Standard accuracy", f"Robust accuracy at ε\u00a0=\u00a0{eps:g}"]
     if is_bounded(model, eps):
         heads.append("Bound of Theorem 2.1")
@@ -55,10 +59,7 @@ def write_dichotomy(
         ],
         sentences=_sentences(model, eps),
         warnings=warnings,
-        figure=figure,
-        intro="Up is more accurate on inputs as they are, right is more robust. Grey lies beyond "
-        f"{beyond}: no rule of any kind gets there. Support vector machines are joined in order of their radius of "
-        "training.",
+        charts=[(figure, intro)],
         heads=heads,
         rows=[_row(model, rule, len(heads) > 3) for rule in rules],
         note="“At” gives the radius of training. Every number is exact, also those of rules fitted to samples: the "

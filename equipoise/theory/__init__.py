@@ -2,6 +2,8 @@
 
 from equipoise.theory.dichotomy import CollapseWarning, Dichotomy
 from equipoise.theory.linear import LinearRule, fit_linear, label_correlations, top_inputs
+from equipoise.theory.pairs import NORMS, PairedDesign, Regression
+from equipoise.theory.regression import CoreSpurious, Reliance
 from equipoise.theory.rules import Rule, fitted_rules, known_rules, machines
 
 __all__ = [
@@ -15,4 +17,9 @@ __all__ = [
     "fit_linear",
     "label_correlations",
     "top_inputs",
+    "CoreSpurious",
+    "NORMS",
+    "PairedDesign",
+    "Regression",
+    "Reliance",
 ]

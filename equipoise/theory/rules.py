@@ -25,6 +25,9 @@ Kind = Literal["known", "machine", "fitted"]
 DECAY = 0.1
 """Weight decay of a machine that no decay gives unit norm."""
 
+MOST = 10_000_000
+"""Numbers in the samples of one rule: 80 MB."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -97,12 +100,19 @@ def fitted_rules(
     """Logistic rules of `fit_linear`, fitted to so many `samples` of the model at each radius of training.
 
     Raises:
-        EquipoiseError: for a negative radius or fewer samples than it takes to see both labels.
+        EquipoiseError: for a negative radius, fewer samples than it takes to see both labels, or more than 10 million
+            numbers in them.
     """
-    rules = []
     for n in samples:
         if n < 2:
             raise EquipoiseError(f"A rule is fitted to at least 2 samples, not {n!r}.")
+        if n * (model.d + 1) > MOST:
+            raise EquipoiseError(
+                f"A rule is fitted to at most {MOST // (model.d + 1):,} samples of {model.d + 1:,} features, not "
+                f"{n:,}: that is {MOST:,} numbers. Give fewer."
+            )
+    rules = []
+    for n in samples:
         x, y = model.sample(n, seed)
         for radius in eps_train:
             fitted = fit_linear(x, y, radius)

@@ -1,0 +1,163 @@
+"""Adversarial training of linear regression, solved exactly.
+
+Notation. Features have covariance Sigma, the label is theta . x plus noise of standard deviation sigma, all Gaussian.
+The adversary's norm is p in {1, 2, inf}, its dual is q with 1/p + 1/q = 1, and c = sqrt(2 / pi). With
+s^2 = (w - theta)' Sigma (w - theta) + sigma^2 and N = ||w||_q, adversarial training minimises
+
+    J(w) = E max_{||delta||_p <= eps} (y - w . (x + delta))^2 = s^2 + 2 eps c s N + eps^2 N^2.
+
+J is strictly convex, and w is its minimum where, for a subgradient g of ||w||_q,
+
+    Sigma (theta - w) = mu g,   mu = eps s (c s + eps N) / (s + eps c N).
+
+So the minimum lies on the path of least squares with the penalty mu ||w||_q, at the only mu that is its own formula:
+the ridge for p = 2, the lasso for p = inf, and for p = 1 least squares inside the cube of side 2 ||w||_inf. Every point
+of a path is exact, and c eps sigma <= mu <= ||Sigma theta||_p.
+
+w = 0 from eps = ||Sigma theta||_p / (c s_0) on, s_0^2 = theta' Sigma theta + sigma^2. Without noise w = theta up to
+eps = c / sqrt(min_g g' Sigma^-1 g), g among the subgradients of ||theta||_q.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from equipoise.theory.pivoting import bounded, lasso
+
+__all__ = ["DUAL", "LeastSquares"]
+
+DUAL = {1: math.inf, 2: 2, math.inf: 1}
+"""q of each p."""
+
+FOLDED = math.sqrt(2 / math.pi)
+"""c, the mean of |z| for a standard normal z."""
+
+NEAR = 1e-10
+"""How near to its ends a path is searched, as a share of its length."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeastSquares:
+    """One problem: covariance with shape (m, m), theta with shape (m,), and the standard deviation of the noise."""
+
+    covariance: NDArray
+    theta: NDArray
+    noise: float
+
+    def error(self, w: NDArray) -> float:
+        """s^2."""
+        away = w - self.theta
+        return max(0.0, float(away @ self.covariance @ away)) + self.noise**2
+
+    def value(self, w: NDArray, p: float, eps: float) -> float:
+        """J."""
+        square, size = self.error(w), float(np.linalg.norm(w, DUAL[p]))
+        return square + 2 * eps * FOLDED * math.sqrt(square) * size + (eps * size) ** 2
+
+    def collapse_radius(self, p: float) -> float:
+        """From it on w = 0."""
+        pull = float(np.linalg.norm(self.covariance @ self.theta, p))
+        return pull / (FOLDED * math.sqrt(self.error(np.zeros(len(self.theta)))))
+
+    def unchanged_radius(self, p: float) -> float:
+        """Up to it w = theta: 0 with noise."""
+        if self.noise:
+            return 0.0
+        theta, inverse = self.theta, np.linalg.inv(self.covariance)
+        g = np.sign(theta)
+        if p == 2:
+            g = theta / np.linalg.norm(theta)
+        elif p == 1:
+            # Any mean of the signs of the largest: on a simplex, which is the positive cone at one height.
+            largest = np.abs(theta) == np.abs(theta).max()
+            among = (inverse * np.outer(g, g))[np.ix_(largest, largest)]
+            none = np.zeros(len(among))
+            shares = bounded(among, none + 1, none, none + np.inf, none)[0]
+            g = np.where(largest, g, 0.0)
+            g[largest] *= shares / shares.sum()
+        elif not theta.all():
+            zero = theta == 0
+            ones = np.ones(int(zero.sum()))
+            within = inverse[np.ix_(zero, zero)]
+            g[zero] = bounded(within, -(inverse @ g)[zero], -ones, ones, 0 * ones)[0]
+        return FOLDED / math.sqrt(g @ inverse @ g)
+
+    def minimise(self, p: float, eps: float) -> NDArray:
+        """The minimum w of J."""
+        if eps <= self.unchanged_radius(p):
+            return self.theta.copy()
+        if eps >= self.collapse_radius(p):
+            return np.zeros(len(self.theta))
+        return self.on_path(p, eps)[0]
+
+    def on_path(self, p: float, eps: float) -> tuple[NDArray, NDArray]:
+        """The minimum w and its subgradient g, where w is neither theta nor 0."""
+        return {1: self._cube, 2: self._ridge, math.inf: self._lasso}[p](eps)
+
+    def _price(self, w: NDArray, p: float, eps: float, square: float | None = None) -> float:
+        """The formula of mu."""
+        s = math.sqrt(self.error(w) if square is None else square)
+        size = float(np.linalg.norm(w, DUAL[p]))
+        return eps * s * (FOLDED * s + eps * size) / (s + eps * FOLDED * size) if s else 0.0
+
+    def _ridge(self, eps: float) -> tuple[NDArray, NDArray]:
+        """w = (Sigma + lam I)^-1 Sigma theta with lam ||w||_2 = mu."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        theta = vectors.T @ self.theta
+
+        def excess(log_lam: float) -> float:
+            lam = math.exp(log_lam)
+            w = values * theta / (values + lam)
+            square = float(values @ (lam * theta / (values + lam)) ** 2) + self.noise**2
+            return lam * float(np.linalg.norm(w)) - self._price(w, 2, eps, square)
+
+        low, high = math.log(NEAR * values[0]), math.log(values[-1] / NEAR)
+        lam = math.exp(_crossing(excess, low, high))
+        w = vectors @ (values * theta / (values + lam))
+        return w, w / np.linalg.norm(w)
+
+    def _lasso(self, eps: float) -> tuple[NDArray, NDArray]:
+        pull = self.covariance @ self.theta
+        states = np.zeros(len(pull))
+
+        def point(mu: float) -> tuple[NDArray, NDArray]:
+            nonlocal states
+            w, slopes, states = lasso(self.covariance, pull, mu, states)
+            return w, np.where(states, states, slopes / mu)
+
+        def excess(mu: float) -> float:
+            return mu - self._price(point(mu)[0], math.inf, eps)
+
+        high = float(np.abs(pull).max())
+        return point(_crossing(excess, max(FOLDED * eps * self.noise, NEAR * high), high))
+
+    def _cube(self, eps: float) -> tuple[NDArray, NDArray]:
+        """w nearest to theta with ||w||_inf = t: slopes of weights that are not on the cube are 0."""
+        pull = self.covariance @ self.theta
+        states = np.sign(pull)
+
+        def point(t: float) -> tuple[NDArray, NDArray]:
+            nonlocal states
+            side = np.full(len(pull), t)
+            w, slopes, states = bounded(self.covariance, pull, -side, side, states)
+            return w, np.where(states, slopes, 0.0)
+
+        def excess(t: float) -> float:
+            w, slopes = point(t)
+            return self._price(w, 1, eps) - float(np.abs(slopes).sum())
+
+        w, slopes = point(_crossing(excess, 0.0, (1 - NEAR) * float(np.abs(self.theta).max())))
+        return w, slopes / np.abs(slopes).sum()
+
+
+def _crossing(excess: Callable[[float], float], low: float, high: float) -> float:
+    """Where `excess` rises through 0, or the end beyond which it would."""
+    if excess(low) >= 0:
+        return low
+    if excess(high) <= 0:
+        return high
+    return float(brentq(excess, low, high, xtol=1e-300, rtol=8.9e-16, maxiter=1000))  # pyright: ignore
