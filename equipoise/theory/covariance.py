@@ -10,7 +10,7 @@ __all__ = ["check_covariance", "check_definite"]
 ROUNDING = 1e-9
 """How much two halves of a symmetric matrix may differ, as a share of the scales of their features."""
 
-SINGULAR = 1e-12
+SINGULAR = 1e-10
 """Smallest eigenvalue of a matrix of correlations that still counts as positive."""
 
 
@@ -40,7 +40,7 @@ def check_covariance(given: ArrayLike, what: str) -> NDArray:
         )
     matrix = (matrix + matrix.T) / 2
     values = np.linalg.eigvalsh(matrix)
-    if values[0] < -SINGULAR * abs(values[-1]):
+    if values[0] < -ROUNDING * abs(values[-1]):
         raise EquipoiseError(
             f"{what} needs a covariance without negative eigenvalues, not one with {values[0]:g}: no features have "
             "such correlations."

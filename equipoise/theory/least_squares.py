@@ -12,7 +12,7 @@ J is strictly convex, and w is its minimum where, for a subgradient g of ||w||_q
 
 So the minimum lies on the path of least squares with the penalty mu ||w||_q, at the only mu that is its own formula:
 the ridge for p = 2, the lasso for p = inf, and for p = 1 least squares inside the cube of side 2 ||w||_inf. Every point
-of a path is exact, and c eps sigma <= mu <= ||Sigma theta||_p.
+of a path is exact, and c eps sigma <= mu <= ||Sigma theta||_p. It is known by d = theta - w, which may be small.
 
 w = 0 from eps = ||Sigma theta||_p / (c s_0) on, s_0^2 = theta' Sigma theta + sigma^2. Without noise w = theta up to
 eps = c / sqrt(min_g g' Sigma^-1 g), g among the subgradients of ||theta||_q.
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from equipoise.theory.pivoting import bounded, lasso
+from equipoise.theory.active_sets import Bounded, Lasso, Point, solve
 
 __all__ = ["DUAL", "LeastSquares"]
 
@@ -36,8 +36,8 @@ DUAL = {1: math.inf, 2: 2, math.inf: 1}
 FOLDED = math.sqrt(2 / math.pi)
 """c, the mean of |z| for a standard normal z."""
 
-NEAR = 1e-10
-"""How near to its ends a path is searched, as a share of its length."""
+NEAR = 1e-30
+"""How near to theta a path is searched, as a share of its length."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,10 @@ class LeastSquares:
 
     def error(self, w: NDArray) -> float:
         """s^2."""
-        away = w - self.theta
-        return max(0.0, float(away @ self.covariance @ away)) + self.noise**2
+        return self._square(self.theta - w)
+
+    def _square(self, d: NDArray) -> float:
+        return max(0.0, float(d @ self.covariance @ d)) + self.noise**2
 
     def value(self, w: NDArray, p: float, eps: float) -> float:
         """J."""
@@ -67,7 +69,7 @@ class LeastSquares:
         """Up to it w = theta: 0 with noise."""
         if self.noise:
             return 0.0
-        theta, inverse = self.theta, np.linalg.inv(self.covariance)
+        theta, inverse = self.theta, solve(self.covariance, np.eye(len(self.theta)))
         g = np.sign(theta)
         if p == 2:
             g = theta / np.linalg.norm(theta)
@@ -76,14 +78,15 @@ class LeastSquares:
             largest = np.abs(theta) == np.abs(theta).max()
             among = (inverse * np.outer(g, g))[np.ix_(largest, largest)]
             none = np.zeros(len(among))
-            shares = bounded(among, none + 1, none, none + np.inf, none)[0]
+            shares = Bounded(among, none + 1, none, none + np.inf).minimise(none, none - 1).values
             g = np.where(largest, g, 0.0)
             g[largest] *= shares / shares.sum()
         elif not theta.all():
             zero = theta == 0
             ones = np.ones(int(zero.sum()))
             within = inverse[np.ix_(zero, zero)]
-            g[zero] = bounded(within, -(inverse @ g)[zero], -ones, ones, 0 * ones)[0]
+            rest = Bounded(within, -(inverse @ g)[zero], -ones, ones)
+            g[zero] = rest.minimise(0 * ones, 0 * ones).values
         return FOLDED / math.sqrt(g @ inverse @ g)
 
     def minimise(self, p: float, eps: float) -> NDArray:
@@ -98,60 +101,72 @@ class LeastSquares:
         """The minimum w and its subgradient g, where w is neither theta nor 0."""
         return {1: self._cube, 2: self._ridge, math.inf: self._lasso}[p](eps)
 
-    def _price(self, w: NDArray, p: float, eps: float, square: float | None = None) -> float:
+    def _price(self, d: NDArray, p: float, eps: float) -> float:
         """The formula of mu."""
-        s = math.sqrt(self.error(w) if square is None else square)
-        size = float(np.linalg.norm(w, DUAL[p]))
+        s, size = math.sqrt(self._square(d)), float(np.linalg.norm(self.theta - d, DUAL[p]))
         return eps * s * (FOLDED * s + eps * size) / (s + eps * FOLDED * size) if s else 0.0
 
     def _ridge(self, eps: float) -> tuple[NDArray, NDArray]:
         """w = (Sigma + lam I)^-1 Sigma theta with lam ||w||_2 = mu."""
-        values, vectors = np.linalg.eigh(self.covariance)
-        theta = vectors.T @ self.theta
+        variances, unit = np.diag(self.covariance), np.eye(len(self.theta))
+        both = np.column_stack([self.theta, self.covariance @ self.theta])
+
+        def point(log_lam: float) -> tuple[NDArray, NDArray]:
+            lam = math.exp(log_lam)
+            d, w = solve(self.covariance + lam * unit, both).T
+            return lam * d, w
 
         def excess(log_lam: float) -> float:
-            lam = math.exp(log_lam)
-            w = values * theta / (values + lam)
-            square = float(values @ (lam * theta / (values + lam)) ** 2) + self.noise**2
-            return lam * float(np.linalg.norm(w)) - self._price(w, 2, eps, square)
+            d, w = point(log_lam)
+            return math.exp(log_lam) * float(np.linalg.norm(w)) - self._price(d, 2, eps)
 
-        low, high = math.log(NEAR * values[0]), math.log(values[-1] / NEAR)
-        lam = math.exp(_crossing(excess, low, high))
-        w = vectors @ (values * theta / (values + lam))
+        ends = math.log(NEAR * variances.min()), math.log(variances.sum()) + 40
+        _, w = point(_crossing(excess, *ends))
         return w, w / np.linalg.norm(w)
 
     def _lasso(self, eps: float) -> tuple[NDArray, NDArray]:
-        pull = self.covariance @ self.theta
-        states = np.zeros(len(pull))
+        high = float(np.abs(self.covariance @ self.theta).max())
+        last = Point(self.theta, self.theta, np.zeros(len(self.theta)))
 
-        def point(mu: float) -> tuple[NDArray, NDArray]:
-            nonlocal states
-            w, slopes, states = lasso(self.covariance, pull, mu, states)
-            return w, np.where(states, states, slopes / mu)
+        def point(mu: float) -> Point:
+            nonlocal last
+            problem = Lasso(self.covariance, self.theta, mu)
+            last = problem.minimise(last.values, last.states)
+            return last
 
         def excess(mu: float) -> float:
-            return mu - self._price(point(mu)[0], math.inf, eps)
+            return mu - self._price(point(mu).values, math.inf, eps)
 
-        high = float(np.abs(pull).max())
-        return point(_crossing(excess, max(FOLDED * eps * self.noise, NEAR * high), high))
+        mu = _descend(excess, high)
+        d, slopes, signs = point(mu)
+        return np.where(signs, self.theta - d, 0.0), np.where(signs, signs, slopes / mu)
 
     def _cube(self, eps: float) -> tuple[NDArray, NDArray]:
-        """w nearest to theta with ||w||_inf = t: slopes of weights that are not on the cube are 0."""
-        pull = self.covariance @ self.theta
-        states = np.sign(pull)
+        """w nearest to theta with ||w||_inf = t, by u = 1 - t / ||theta||_inf; slopes inside the cube are 0."""
+        theta, high = self.theta, float(np.abs(self.theta).max())
+        last = Point(theta, theta, -np.sign(self.covariance @ theta))
 
-        def point(t: float) -> tuple[NDArray, NDArray]:
-            nonlocal states
-            side = np.full(len(pull), t)
-            w, slopes, states = bounded(self.covariance, pull, -side, side, states)
-            return w, np.where(states, slopes, 0.0)
+        def point(u: float) -> tuple[NDArray, NDArray]:
+            nonlocal last
+            low, top = (theta - high) + high * u, (theta + high) - high * u
+            problem = Bounded(self.covariance, 0 * theta, low, top)
+            last = problem.minimise(last.values, last.states)
+            return last.values, np.where(last.states, last.slopes, 0.0)
 
-        def excess(t: float) -> float:
-            w, slopes = point(t)
-            return self._price(w, 1, eps) - float(np.abs(slopes).sum())
+        def excess(u: float) -> float:
+            d, slopes = point(u)
+            return float(np.abs(slopes).sum()) - self._price(d, 1, eps)
 
-        w, slopes = point(_crossing(excess, 0.0, (1 - NEAR) * float(np.abs(self.theta).max())))
-        return w, slopes / np.abs(slopes).sum()
+        d, slopes = point(_descend(excess, 1.0))
+        return theta - d, slopes / np.abs(slopes).sum()
+
+
+def _descend(excess: Callable[[float], float], high: float) -> float:
+    """`_crossing` below `high`, from there in halves, so that each point of a path is near the last one."""
+    top, least = high, NEAR * high
+    while top > least and excess(top / 2) > 0:
+        top /= 2
+    return _crossing(excess, top / 2, top)
 
 
 def _crossing(excess: Callable[[float], float], low: float, high: float) -> float:

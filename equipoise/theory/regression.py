@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equipoise.errors import EquipoiseError
+from equipoise.theory.active_sets import solve
 from equipoise.theory.covariance import check_covariance, check_definite
 from equipoise.theory.least_squares import DUAL, LeastSquares
 from equipoise.theory.radius import check_radius
@@ -183,7 +184,8 @@ class CoreSpurious:
     def minimiser(self, p: float, eps: float) -> NDArray:
         """The weights of lowest risk, with shape (m,): what adversarial training finds with endless samples.
 
-        It is exact but for rounding, about 1e-10 of the largest weight. For p = inf weights that do not pay are 0.
+        It is exact but for rounding, about 1e-10 of the largest weight where no feature is nearly a sum of others. For
+        p = inf weights that do not pay are 0.
 
         Arguments:
             p: norm of the adversary: 1, 2 or math.inf.
@@ -240,9 +242,7 @@ class CoreSpurious:
             )
         _, g = alone.on_path(p, eps)
         core, spurious = list(self.core), list(self.spurious)
-        each = (
-            np.linalg.solve(alone.covariance, self.covariance[np.ix_(core, spurious)]) * g[:, None]
-        )
+        each = solve(alone.covariance, self.covariance[np.ix_(core, spurious)]) * g[:, None]
         pull = np.abs(each.sum(0))
         if p == math.inf:
             return bool((pull > 1 + ROUNDING).any())
