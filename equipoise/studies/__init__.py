@@ -3,5 +3,14 @@
 from equipoise.studies.counterfactual import Settings, counterfactual
 from equipoise.studies.embedded import embedded
 from equipoise.studies.odds import OddsSettings, odds
+from equipoise.studies.spurious import SpuriousSettings, spurious
 
-__all__ = ["embedded", "counterfactual", "Settings", "odds", "OddsSettings"]
+__all__ = [
+    "embedded",
+    "counterfactual",
+    "Settings",
+    "odds",
+    "OddsSettings",
+    "spurious",
+    "SpuriousSettings",
+]

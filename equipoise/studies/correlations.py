@@ -2,9 +2,9 @@
 agrees less.
 
 Notation. In digits-on-photos the background of a digit is the home of its class with probability rho, the correlation.
-An arm is an objective and a threat, as in `sample_sizes`; standard training is the arm of radius 0. Every arm is trained
-at every rho with every seed. Arms of one rho and seed see the same images in the same order from the same first weights.
-All are judged on the same test digits, five times over:
+An arm is an objective and a threat, as in `sample_sizes`; standard training is the arm of radius 0. Every arm is
+trained at every rho with every seed. Arms of one rho and seed see the same images in the same order from the same first
+weights. All are judged on the same test digits, five times over:
 
     own           at the correlation of their training
     gone          at 1/2, where backgrounds say nothing
@@ -171,34 +171,24 @@ def train_correlations(
     losses = {}
     right_runs, noise_runs, robust_runs = {}, {}, {}
     for rho in rhos:
-        named = {
-            (arm.name, one): _load(folders[rho, arm.name, one], _name(arm, one))
-            for one in seeds
-            for arm in (STANDARD, *arms)
-        }
-        for (arm, one), classifier in named.items():
-            losses[rho, arm, one] = float(classifier.facts["selected"]["loss"])
-        parts = {"own": rho, "gone": GONE, "reversed": 1 - rho}
-        sets = {part: load_images(photos(found)) for part, found in parts.items()}
-        fewer = {part: images.subset(attacked, seed) for part, images in sets.items()}
+        named: dict[str, list[Classifier]] = {}
+        for arm in (STANDARD, *arms):
+            for one in seeds:
+                classifier = load_classifier(f"local:{folders[rho, arm.name, one]}")
+                classifier.name = _name(arm, one)
+                named.setdefault(arm.name, []).append(classifier)
+                losses[rho, arm.name, one] = float(classifier.facts["selected"]["loss"])
+        measure = _Measure(named, out / f"{rho:g}", seed, device)
+        own, gone, reverse = (load_images(photos(found)) for found in (rho, GONE, 1 - rho))
         mixed = {variant: load_images(photos(rho, variant)) for variant in VARIANTS}
-
-        def measure(
-            data: Images, probes: Sequence[Probe], norm: str = "", named: Mapping = named, rho=rho
-        ) -> Run:
-            asked = [
-                classifier
-                for (name, _), classifier in named.items()
-                if not norm or name == STANDARD.name or name in _of(arms, norm)
-            ]
-            folder = out / f"{rho:g}" / (norm or str(probes[0]).partition(":")[0])
-            return audit(asked, data, probes, folder, seed=seed, pictures=0, device=device)
-
-        right_runs[rho] = measure(Joined({**sets, **mixed}), [Standard()])
-        noise_runs[rho] = measure(fewer["own"], [NOISE, LOOKS])
-        both = Joined({part: fewer[part] for part in ("own", "gone")})
+        whole = Joined({"own": own, "gone": gone, "reversed": reverse, **mixed})
+        right_runs[rho] = measure("right", [STANDARD, *arms], whole, [Standard()])
+        some, others = (images.subset(attacked, seed) for images in (own, gone))
+        noise_runs[rho] = measure("noise", [STANDARD, *arms], some, [NOISE, LOOKS])
         for norm, threat in threats.items():
-            robust_runs[rho, norm] = measure(both, [Adversarial(threat)], norm)
+            asked = [STANDARD, *(arm for arm in arms if str(arm.threat.norm) == norm)]
+            both = Joined({"own": some, "gone": others})
+            robust_runs[rho, norm] = measure(norm, asked, both, [Adversarial(threat)])
     return Correlations(
         arms,
         rhos,
@@ -213,14 +203,28 @@ def train_correlations(
     )
 
 
-def _of(arms: Sequence[Arm], norm: str) -> list[str]:
-    return [arm.name for arm in arms if str(arm.threat.norm) == norm]
+@dataclass(frozen=True)
+class _Measure:
+    """Audits of classifiers that are loaded once, by the names of their arms."""
 
+    named: Mapping[str, Sequence[Classifier]]
+    out: Path
+    seed: int
+    device: str
 
-def _load(folder: Path, name: str) -> Classifier:
-    classifier = load_classifier(f"local:{folder}")
-    classifier.name = name
-    return classifier
+    def __call__(
+        self, name: str, arms: Sequence[Arm], data: Images, probes: Sequence[Probe]
+    ) -> Run:
+        asked = [classifier for arm in arms for classifier in self.named[arm.name]]
+        return audit(
+            asked,
+            data,
+            probes,
+            self.out / name,
+            seed=self.seed,
+            pictures=0,
+            device=self.device,
+        )
 
 
 def _name(arm: Arm, seed: int) -> str:
