@@ -50,6 +50,7 @@ def audit(
     skip_broken: bool = False,
     device: str = "auto",
     command: str | None = None,
+    shown: bool = True,
 ) -> Run:
     """Asks every probe about every classifier and image, and keeps the answers in the folder `out`.
 
@@ -72,6 +73,7 @@ def audit(
         skip_broken: leave out images that cannot be read, and record them, instead of stopping.
         device: "auto", "cpu", "cuda" or "cuda:1".
         command: how the user asked, for the record; the process's own command line when None.
+        shown: whether to show progress.
 
     Raises:
         EquipoiseError: for a classifier that fails its preflight, an image that cannot be read, a folder that holds
@@ -117,7 +119,9 @@ def audit(
     write_json(folder / "run.json", record | {"status": "running" if missing else "complete"})
     if missing:
         finished = len(plan.shards) - len(missing)
-        with Progress(f"Auditing {folder}", total=len(plan.shards), done=finished) as progress:
+        with Progress(
+            f"Auditing {folder}", total=len(plan.shards), done=finished, shown=shown
+        ) as progress:
 
             def done(shard: Shard) -> None:
                 progress.advance(f"{shard.classifier or ''} {shard.probe}".strip())

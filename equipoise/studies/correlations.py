@@ -24,9 +24,12 @@ from numpy.typing import NDArray
 
 from equipoise.audit import Run, audit
 from equipoise.classifiers import Classifier, load_classifier
+from equipoise.devices import choose_device
 from equipoise.images import Images, Joined, load_images
 from equipoise.norms import Threat
 from equipoise.probes import Adversarial, Probe, Regions, Saliency, Standard
+from equipoise.processes import spread
+from equipoise.progress import Progress
 from equipoise.studies.sample_sizes import STANDARD, Arm, fixed
 from equipoise.training import Recipe, Training, train_many
 
@@ -36,7 +39,10 @@ GONE = 0.5
 """The correlation of backgrounds that say nothing."""
 
 VARIANTS = ("mixed-same", "mixed-rand")
-NOISE = Regions("gaussian")
+RIGHT, NOISE = "standard", "noise"
+"""Names of audits, beside the norms of attacks."""
+
+REGIONS = Regions("gaussian")
 LOOKS = Saliency()
 
 
@@ -55,9 +61,8 @@ class Correlations:
         seeds: of the trainings.
         steps: of the optimiser in each.
         threats: what robust accuracy is measured at, by the norm of the arms.
-        right_runs: for each rho, all classifiers on all parts with the standard probe.
-        noise_runs: for each rho, all classifiers on some of its own images with the probes of regions and saliency.
-        robust_runs: for each rho and norm, the classifiers of that norm, own and gone, under attack.
+        runs: by name and rho: "standard", all classifiers on all parts; "noise", all of them on some of their digits
+            with the probes of regions and saliency; and by a norm, its classifiers under attack, own and gone.
         folders: of the classifiers.
         losses: of the last epoch.
     """
@@ -67,9 +72,7 @@ class Correlations:
     seeds: Sequence[int]
     steps: int
     threats: Mapping[str, Threat]
-    right_runs: Mapping[float, Run]
-    noise_runs: Mapping[float, Run]
-    robust_runs: Mapping[tuple[float, str], Run]
+    runs: Mapping[tuple[str, float], Run]
     folders: Mapping[tuple[float, str, int], Path]
     losses: Mapping[tuple[float, str, int], float]
 
@@ -88,17 +91,20 @@ class Correlations:
 
     def right(self, rho: float, arm: Arm, part: str) -> NDArray:
         """Which digits each training gets right, with shape (seeds, digits)."""
-        return self._stack(self.right_runs[rho], str(Standard()), arm, "correct", part)
+        return self._stack(self.runs[RIGHT, rho], str(Standard()), arm, "correct", part)
 
     def robust(self, rho: float, arm: Arm, part: str, norm: str) -> NDArray:
         """Which digits each training gets right under every attack, for the parts own and gone."""
+        part = "own" if rho == GONE else part
         spec = str(Adversarial(self.threats[norm]))
-        return 1 - self._stack(self.robust_runs[rho, norm], spec, arm, "success", part)
+        return 1 - self._stack(self.runs[norm, rho], spec, arm, "success", part)
 
     def noisy(self, rho: float, arm: Arm) -> NDArray:
         """The shares of right answers with noise on the object and on the background, over its levels: with shape
         (seeds, digits, 2)."""
-        columns = [self.noise_runs[rho].columns(str(NOISE), _name(arm, s)) for s in self.seeds]
+        columns = [
+            self.runs[NOISE, rho].columns(str(REGIONS), _name(arm.name, s)) for s in self.seeds
+        ]
         return np.array(
             [
                 [[np.mean(value) for value in found[side]] for side in ("object", "background")]
@@ -108,16 +114,18 @@ class Correlations:
 
     def inside(self, rho: float, arm: Arm) -> NDArray:
         """The share of the input gradient on the object, with shape (seeds, digits)."""
-        return self._stack(self.noise_runs[rho], str(LOOKS), arm, "gradient_inside", None)
+        return self._stack(self.runs[NOISE, rho], str(LOOKS), arm, "gradient_inside", None)
 
     def labels(self, rho: float) -> NDArray:
         """Of the digits in `noisy`."""
-        return self.noise_runs[rho].columns(str(NOISE), _name(STANDARD, self.seeds[0]))["label"]
+        return self.runs[NOISE, rho].columns(str(REGIONS), _name(STANDARD.name, self.seeds[0]))[
+            "label"
+        ]
 
     def _stack(self, run: Run, probe: str, arm: Arm, column: str, part: str | None) -> NDArray:
         rows = []
         for seed in self.seeds:
-            found = run.columns(probe, _name(arm, seed))
+            found = run.columns(probe, _name(arm.name, seed))
             kept = slice(None) if part is None else found["group"] == part
             rows.append(found[column][kept].astype(float))
         return np.stack(rows)
@@ -167,65 +175,96 @@ def train_correlations(
         for arm in (STANDARD, *arms)
     }
     train_many(list(trainings.values()), "Training at several correlations", device=device)
+    measured = [
+        _Measurement(
+            name=name,
+            rho=rho,
+            arms=[
+                arm.name for arm in (STANDARD, *arms) if name in (RIGHT, NOISE) or _in(arm, name)
+            ],
+            seeds=seeds,
+            threat=threats.get(name),
+            attacked=attacked,
+            out=out,
+            seed=seed,
+            device=device,
+        )
+        for name in (*threats, RIGHT, NOISE)  # the longest first
+        for rho in rhos
+    ]
+    with Progress("Measuring at several correlations", total=len(measured)) as progress:
+        if choose_device(device).type == "cpu":
+            for one in spread(_measure, measured):
+                progress.advance(one.folder.name)
+        else:
+            for one in measured:
+                _measure(one)
+                progress.advance(one.folder.name)
+    runs = {(one.name, one.rho): Run(one.folder) for one in measured}
     folders = {key: training.folder for key, training in trainings.items()}
-    losses = {}
-    right_runs, noise_runs, robust_runs = {}, {}, {}
-    for rho in rhos:
-        named: dict[str, list[Classifier]] = {}
-        for arm in (STANDARD, *arms):
-            for one in seeds:
-                classifier = load_classifier(f"local:{folders[rho, arm.name, one]}")
-                classifier.name = _name(arm, one)
-                named.setdefault(arm.name, []).append(classifier)
-                losses[rho, arm.name, one] = float(classifier.facts["selected"]["loss"])
-        measure = _Measure(named, out / f"{rho:g}", seed, device)
-        own, gone, reverse = (load_images(photos(found)) for found in (rho, GONE, 1 - rho))
-        mixed = {variant: load_images(photos(rho, variant)) for variant in VARIANTS}
-        whole = Joined({"own": own, "gone": gone, "reversed": reverse, **mixed})
-        right_runs[rho] = measure("right", [STANDARD, *arms], whole, [Standard()])
-        some, others = (images.subset(attacked, seed) for images in (own, gone))
-        noise_runs[rho] = measure("noise", [STANDARD, *arms], some, [NOISE, LOOKS])
-        for norm, threat in threats.items():
-            asked = [STANDARD, *(arm for arm in arms if str(arm.threat.norm) == norm)]
-            both = Joined({"own": some, "gone": others})
-            robust_runs[rho, norm] = measure(norm, asked, both, [Adversarial(threat)])
-    return Correlations(
-        arms,
-        rhos,
-        seeds,
-        steps,
-        threats,
-        right_runs,
-        noise_runs,
-        robust_runs,
-        folders,
-        losses,
-    )
+    losses = {
+        key: float(load_classifier(f"local:{folder}").facts["selected"]["loss"])
+        for key, folder in folders.items()
+    }
+    return Correlations(arms, rhos, seeds, steps, threats, runs, folders, losses)
 
 
-@dataclass(frozen=True)
-class _Measure:
-    """Audits of classifiers that are loaded once, by the names of their arms."""
+@dataclass(frozen=True, kw_only=True)
+class _Measurement:
+    """One audit: of all classifiers of some arms that were trained at one correlation."""
 
-    named: Mapping[str, Sequence[Classifier]]
+    name: str
+    rho: float
+    arms: Sequence[str]
+    seeds: Sequence[int]
+    threat: Threat | None
+    attacked: int
     out: Path
     seed: int
     device: str
 
-    def __call__(
-        self, name: str, arms: Sequence[Arm], data: Images, probes: Sequence[Probe]
-    ) -> Run:
-        asked = [classifier for arm in arms for classifier in self.named[arm.name]]
-        return audit(
-            asked,
-            data,
-            probes,
-            self.out / name,
-            seed=self.seed,
-            pictures=0,
-            device=self.device,
-        )
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.out / f"{self.rho:g}" / self.name
+
+    def asked(self) -> tuple[Images, list[Probe]]:
+        """The images and the probes."""
+        own, gone, reverse = (load_images(photos(rho)) for rho in (self.rho, GONE, 1 - self.rho))
+        if self.name == RIGHT:
+            mixed = {variant: load_images(photos(self.rho, variant)) for variant in VARIANTS}
+            return Joined({"own": own, "gone": gone, "reversed": reverse, **mixed}), [Standard()]
+        some, others = (images.subset(self.attacked, self.seed) for images in (own, gone))
+        if self.threat is None:
+            return some, [REGIONS, LOOKS]
+        # Where backgrounds never said anything, nothing can be gone.
+        parts = {"own": some} if self.rho == GONE else {"own": some, "gone": others}
+        return Joined(parts), [Adversarial(self.threat)]
 
 
-def _name(arm: Arm, seed: int) -> str:
-    return f"{arm.name}, seed {seed}"
+def _measure(one: _Measurement) -> None:
+    data, probes = one.asked()
+    classifiers = []
+    for arm in one.arms:
+        for seed in one.seeds:
+            classifier = load_classifier(f"local:{one.out / f'{one.rho:g}' / str(seed) / arm}")
+            classifier.name = _name(arm, seed)
+            classifiers.append(classifier)
+    audit(
+        classifiers,
+        data,
+        probes,
+        one.folder,
+        seed=one.seed,
+        pictures=0,
+        device=one.device,
+        shown=False,
+    )
+
+
+def _in(arm: Arm, norm: str) -> bool:
+    return not arm.threat.radius or str(arm.threat.norm) == norm
+
+
+def _name(arm: str, seed: int) -> str:
+    return f"{arm}, seed {seed}"
