@@ -71,6 +71,8 @@ def arrange(
         budget: bytes of pictures, which only the first row may exceed.
     """
     run = reading.run
+    if not run.shards("images") or not run.shards(spec):
+        return Picked([], 1, pixelated=False)
     have = run.images().filter("picture IS NOT NULL").select("id").fetchall()
     known = {key for (key,) in have}
     labels: dict[str, int] = {}

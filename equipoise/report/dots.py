@@ -1,0 +1,132 @@
+"""A dot plot of shares: a block a group, and in it a row a classifier with its interval.
+
+The name of each group stands above its block instead of beside it, so that no name is too long for a narrow screen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+from altair.utils.schemapi import debug_mode
+
+from equipoise.audit import Statistic
+from equipoise.report.figure import (
+    INK,
+    MUTED,
+    PAPER,
+    Figure,
+    chart,
+    colour,
+    domain,
+    faded,
+    finish,
+    interval,
+    percents,
+    scale,
+)
+
+__all__ = ["Dot", "dots"]
+
+NAME, STEP, GAP = 22, 15, 16
+"""Heights of a name, of a row and between blocks, in pixels."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A group: its name, how large it is, and what was found of it for each classifier.
+
+    Attributes:
+        worst: whether this is the classifier's worst group.
+    """
+
+    name: str
+    size: str
+    found: Sequence[Statistic | None]
+    worst: Sequence[bool]
+
+
+@debug_mode(False)
+def dots(title: str, groups: Sequence[Dot], *, names: Sequence[str]) -> list[Figure]:
+    """The chart of some groups; none when nothing was measured.
+
+    Arguments:
+        title: heading of the chart.
+        groups: from the top down.
+        names: of all classifiers, in the page's order.
+    """
+    rows: list[dict[str, Any]] = []
+    heads, down = [], 0.0
+    for group in groups:
+        heads.append({"label": f"{group.name} ({group.size})", "down": down + NAME / 2})
+        down += NAME
+        for found, worst in zip(group.found, group.worst, strict=True):
+            if found is None:
+                continue
+            rows.append(
+                {
+                    "classifier": found.classifier,
+                    "group": group.name,
+                    "size": group.size,
+                    "worst": worst,
+                    "down": down + STEP / 2,
+                }
+                | interval("share", found)
+            )
+            down += STEP
+        down += GAP
+    if not rows:
+        return []
+    base = chart("rows").encode(
+        x=alt.X(
+            "share:Q",
+            title="Accuracy",
+            scale=scale(domain([row[end] for row in rows for end in ("share_low", "share_high")])),
+            axis=percents(),
+        ),
+        y=alt.Y(
+            "down:Q",
+            scale=alt.Scale(domain=[0, down], reverse=True, nice=False, zero=False),
+            axis=None,
+        ),
+    )
+    tips = [
+        alt.Tooltip("group:N", title="Group"),
+        alt.Tooltip("size:N", title="Size"),
+        alt.Tooltip("classifier:N", title="Classifier"),
+        alt.Tooltip("share_text:N", title="Accuracy"),
+    ]
+    point = base.encode(color=colour(names), opacity=faded(1), tooltip=tips)
+    style = {"filled": True, "opacity": 1, "stroke": PAPER, "strokeWidth": 1}
+    layers: list[alt.Chart] = [
+        base.mark_rule(strokeWidth=2).encode(
+            x=alt.X("share_low:Q"),
+            x2=alt.X2("share_high:Q"),
+            color=colour(names),
+            opacity=faded(0.55),
+        ),
+        point.transform_filter("!datum.worst").mark_point(size=70, **style),
+        point.transform_filter("datum.worst").mark_point(shape="diamond", size=170, **style),
+        chart("heads")
+        .mark_text(
+            align="left",
+            baseline="middle",
+            fontSize=13,
+            fontWeight=600,
+            color=INK,
+            limit=alt.ExprRef("width"),
+        )
+        .encode(x=alt.value(0), y=alt.Y("down:Q"), text=alt.Text("label:N")),
+    ]
+    key = ((MUTED, "◆", "worst group of a classifier"),) if any(r["worst"] for r in rows) else ()
+    listed = "; ".join(
+        f"{row['classifier']} on {row['group']}: {row['share_text']}"
+        + (", its worst group" if row["worst"] else "")
+        for row in rows
+    )
+    words = f"{title}: accuracy of every group. {listed}."
+    return [
+        Figure(
+            title, words, finish(layers, {"rows": rows, "heads": heads}, height=round(down)), key
+        )
+    ]
