@@ -98,6 +98,9 @@ def dots(title: str, groups: Sequence[Dot], *, names: Sequence[str]) -> list[Fig
     ]
     point = base.encode(color=colour(names), opacity=faded(1), tooltip=tips)
     style = {"filled": True, "opacity": 1, "stroke": PAPER, "strokeWidth": 1}
+    head = chart("heads").encode(x=alt.value(0), y=alt.Y("down:Q"), text=alt.Text("label:N"))
+    text: dict[str, Any] = {"align": "left", "baseline": "middle", "fontSize": 13}
+    text |= {"fontWeight": 600, "limit": alt.ExprRef("width")}
     layers: list[alt.Chart] = [
         base.mark_rule(strokeWidth=2).encode(
             x=alt.X("share_low:Q"),
@@ -107,16 +110,9 @@ def dots(title: str, groups: Sequence[Dot], *, names: Sequence[str]) -> list[Fig
         ),
         point.transform_filter("!datum.worst").mark_point(size=70, **style),
         point.transform_filter("datum.worst").mark_point(shape="diamond", size=170, **style),
-        chart("heads")
-        .mark_text(
-            align="left",
-            baseline="middle",
-            fontSize=13,
-            fontWeight=600,
-            color=INK,
-            limit=alt.ExprRef("width"),
-        )
-        .encode(x=alt.value(0), y=alt.Y("down:Q"), text=alt.Text("label:N")),
+        # A rim of paper keeps names legible where they cross a line.
+        head.mark_text(stroke=PAPER, strokeWidth=3, strokeJoin="round", **text),
+        head.mark_text(color=INK, **text),
     ]
     key = ((MUTED, "◆", "worst group of a classifier"),) if any(r["worst"] for r in rows) else ()
     listed = "; ".join(

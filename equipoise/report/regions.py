@@ -1,10 +1,13 @@
 """Noise on the object against noise on the background: accuracies over levels, sensitivities and pictures."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import altair as alt
 import numpy as np
+from numpy.typing import NDArray
 
 from equipoise.audit.statistics import estimate
 from equipoise.probes import Metric, Regions, load_probe
@@ -14,7 +17,7 @@ from equipoise.report.lines import by_classifier
 from equipoise.report.reading import Reading
 from equipoise.report.rows import Picked, arrange
 from equipoise.report.table import Table, among, cell
-from equipoise.report.words import count, number, percent, span
+from equipoise.report.words import count, percent, span
 
 __all__ = ["NOISES", "SENSITIVITY", "Noisy", "lay_regions"]
 
@@ -31,6 +34,9 @@ AXES = {
 SIDES = {"background": "noise on the background", "object": "noise on the object"}
 """Columns, and the names of their lines: the first is solid."""
 
+PICTURED = 6
+"""Images in the grid."""
+
 
 @dataclass(frozen=True)
 class Noisy:
@@ -43,7 +49,7 @@ class Noisy:
         figures: accuracy over the levels.
         table: the two accuracies and the sensitivities.
         grid: pictures of noise on the object and on the background, side by side.
-        asked: how many images took part, of how many; empty where all did.
+        left_out: how many images have no mask, no object or no background.
     """
 
     title: str
@@ -52,7 +58,7 @@ class Noisy:
     figures: list[Figure]
     table: Table
     grid: Picked
-    asked: str
+    left_out: int
 
 
 def lay_regions(reading: Reading) -> list[Noisy]:
@@ -63,39 +69,54 @@ def lay_regions(reading: Reading) -> list[Noisy]:
     found = []
     for spec, probe in zip(specs, probes, strict=True):
         noise = NOISES[probe.noise]
+        title = noise if kinds.count(probe.noise) == 1 else f"{noise} ({spec})"
+        figures = _over_levels(reading, spec, probe, title)
+        if not figures:
+            continue
         levels = probe.levels or LEVELS[probe.noise]
-        low, high = (_level(probe, level) for level in (min(levels), max(levels)))
         draws = "one draw" if probe.trials == 1 else f"{count(probe.trials)} draws"
-        table = _table(reading, spec, noise)
-        everything = count(reading.record["data"]["images"])
         found.append(
             Noisy(
-                noise if kinds.count(probe.noise) == 1 else f"{noise} ({spec})",
-                f"{len(levels)} levels from {low} to {high}, {draws} of each image"
-                if len(levels) > 1
-                else f"one level, {low}, {draws} of each image",
+                title,
+                f"{_levels(probe, levels)}, {draws} of each image",
                 _level(probe, levels[len(levels) // 2]),
-                _over_levels(reading, spec, probe),
-                table,
+                figures,
+                _table(reading, spec, noise),
                 # The noise is the same for all classifiers, so that the first one's pictures will do.
-                arrange(reading, spec, lambda kept: kept[:1]),
-                "" if table.images == everything else f"{table.images} of {everything}",
+                arrange(reading, spec, lambda kept: kept[:1], most=PICTURED),
+                max(
+                    len(asked) - sum(asked)
+                    for judged in reading.classifiers
+                    for asked in [_asked(reading.columns(spec, judged.name))]
+                ),
             )
         )
     return found
 
 
+def _asked(columns: Mapping[str, NDArray]) -> list[bool]:
+    """Which images took part."""
+    return [value is not None and len(value) > 0 for value in columns.get("object", ())]
+
+
 def _level(probe: Regions, level: float) -> str:
-    return f"{'standard deviation' if probe.noise == 'gaussian' else 'length'} {number(level)}"
+    return f"{'standard deviation' if probe.noise == 'gaussian' else 'length'} {level:.3g}"
 
 
-def _over_levels(reading: Reading, spec: str, probe: Regions) -> list[Figure]:
+def _levels(probe: Regions, levels: Sequence[float]) -> str:
+    if len(levels) == 1:
+        return f"the one level of {_level(probe, levels[0])}"
+    what = "standard deviations" if probe.noise == "gaussian" else "lengths"
+    return f"{len(levels)} {what} from {min(levels):.3g} to {max(levels):.3g}"
+
+
+def _over_levels(reading: Reading, spec: str, probe: Regions, title: str) -> list[Figure]:
     """Accuracy against the level, one line a side; from the images as they are where these were asked about."""
     rows: list[dict[str, Any]] = []
     listed = []
     for judged in reading.classifiers:
         columns = reading.columns(spec, judged.name)
-        asked = [value is not None and len(value) > 0 for value in columns.get("object", ())]
+        asked = _asked(columns)
         if not any(asked):
             continue
         right = reading.right(judged.name)
@@ -108,20 +129,25 @@ def _over_levels(reading: Reading, spec: str, probe: Regions) -> list[Figure]:
             if len(clean) == len(values):
                 shares.insert(0, (0.0, np.array(clean)))
             mine = [
-                _point(reading, judged.name, kind, at, some)
-                for at, some in sorted(shares, key=lambda s: s[0])
+                {
+                    "classifier": judged.name,
+                    "kind": kind,
+                    "level": round(level, 5),
+                    "at": _level(probe, level) if level else "no noise",
+                }
+                | _share(reading, some)
+                for level, some in sorted(shares, key=itemgetter(0))
             ]
             ends.append(f"{kind} from {percent(mine[0]['share'])} to {percent(mine[-1]['share'])}")
             rows += mine
         listed.append(f"{judged.name}: {', '.join(ends)}")
     if not rows:
         return []
-    noise = NOISES[probe.noise]
     return [
         by_classifier(
             rows,
-            noise,
-            f"Accuracy against the level of {noise}. {'; '.join(listed)}.",
+            title,
+            f"Accuracy against the level of {NOISES[probe.noise]}. {'; '.join(listed)}.",
             names=[judged.name for judged in reading.classifiers],
             x=across("level", AXES[probe.noise], alt.Axis(tickCount=6)),
             y="Accuracy",
@@ -130,19 +156,11 @@ def _over_levels(reading: Reading, spec: str, probe: Regions) -> list[Figure]:
     ]
 
 
-def _point(
-    reading: Reading, name: str, kind: str, level: float, shares: np.ndarray
-) -> dict[str, Any]:
-    whole = "share" if np.isin(shares, (0, 1)).all() else "mean"
-    found = estimate(Metric(kind, shares, whole), seed=reading.record["seed"])
-    return {
-        "classifier": name,
-        "kind": kind,
-        "level": round(level, 5),
-        "at": f"level {number(level)}" if level else "no noise",
-        "share": round(found.value, 4),
-        "text": f"{percent(found.value)} ({span(found.low, found.high)})",
-    }
+def _share(reading: Reading, values: np.ndarray) -> dict[str, Any]:
+    kind = "share" if np.isin(values, (0, 1)).all() else "mean"
+    found = estimate(Metric("accuracy", values, kind), seed=reading.record["seed"])
+    text = f"{percent(found.value)} ({span(found.low, found.high)})"
+    return {"share": round(found.value, 4), "text": text}
 
 
 def _table(reading: Reading, spec: str, noise: str) -> Table:

@@ -37,6 +37,8 @@ def lay_saliency(reading: Reading) -> Looks | None:
     if spec is None or not reading.run.shards(spec):
         return None
     table = _table(reading, spec)
+    if not table.heads:
+        return None
     return Looks(pick(reading, spec), table, any("Grad-CAM" in head for head in table.heads))
 
 
