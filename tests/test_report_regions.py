@@ -17,6 +17,7 @@ from test_report_odds import text_of
 import equipoise as eq
 from equipoise.report.dots import Dot, dots
 from equipoise.report.groups import MOST, lay_groups
+from equipoise.report.making import references
 from equipoise.report.page import render
 from equipoise.report.reading import Reading
 from equipoise.report.regions import lay_regions
@@ -65,6 +66,11 @@ def training():
     sizes = {VARIANTS[0]: 30, VARIANTS[1]: 8, VARIANTS[2]: 4, HOSTILE: 20}
     known = [group for group, size in sizes.items() for _ in range(size)]
     return Training(photos(len(known)), groups=known)
+
+
+def value_of(cell):
+    assert cell is not None
+    return cell.value
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +154,7 @@ def test_sensitivities_in_the_table_are_those_of_the_columns(run, reading):
         ]
         a, b = (np.mean([m[labels == k].mean() for k in (0, 1)]) for m in means)
         assert images == str(asked.sum())
-        assert [cell.value for cell in cells] == [
+        assert [value_of(cell) for cell in cells] == [
             *(percent(m.mean()) for m in means),
             number((b - a) / (2 * min((a + b) / 2, 1 - (a + b) / 2)), 2),
             number(columns["sensitivity"][asked].astype(float).mean(), 2),
@@ -191,14 +197,14 @@ def test_every_groups_accuracy_is_that_of_the_columns(run, reading):
         }
         for row in groups.rows:
             assert row.images == str(COUNT // 4)
-            assert row.cells[place].value == percent(shares[row.name])
+            assert value_of(row.cells[place]) == percent(shares[row.name])
             assert row.worst[place] == (shares[row.name] == min(shares.values()))
         mine = {r["group"]: r for r in drawn if r["classifier"] == judged.name}
         assert {g: r["share"] for g, r in mine.items()} == pytest.approx(shares, abs=1e-4)
         assert {g for g, r in mine.items() if r["worst"]} == {
             row.name for row in groups.rows if row.worst[place]
         }
-        others = {row.name: row.cells[place].value for row in groups.others}
+        others = {row.name: value_of(row.cells[place]) for row in groups.others}
         assert others["Worst-group accuracy"] == percent(min(shares.values()))
         sizes = {row.name: int(row.training) for row in groups.rows}
         average = sum(sizes[g] * shares[g] for g in sizes) / sum(sizes.values())
@@ -215,7 +221,7 @@ def test_the_background_gap_is_in_points(run, reading, page):
             columns["correct"][columns["group"] == group].astype(bool).mean()
             for group in ("mixed_same", "mixed_rand")
         )
-        gap, stands = (row.cells[place].value for row in backgrounds.others)
+        gap, stands = (value_of(row.cells[place]) for row in backgrounds.others)
         assert gap == f"{100 * (same - other):+.1f} points".replace("-", "−")
         asked = np.array([value is not None for value in columns["stands"]])
         assert 0 < asked.sum() < COUNT // 4 + 1
@@ -235,7 +241,7 @@ def test_where_it_looks_is_the_mean_of_the_columns(run, reading, page):
         for cell, column in zip(cells, columns, strict=False):
             values = run.columns("saliency", name)[column].astype(float)
             mean = np.nanmean(values) if (~np.isnan(values)).any() else None
-            assert cell.value == ("–" if mean is None else percent(mean))
+            assert value_of(cell) == ("–" if mean is None else percent(mean))
     assert "networks without convolutions do not have" in text_of(page)
 
 
@@ -296,8 +302,8 @@ def test_where_every_answer_is_right_the_sensitivity_is_undefined(tmp_path):
     ones = [i for i in range(10) if images[i].label == 1]
     run = eq.audit(always, eq.images.Subset(data, ones), ["regions:l2"], tmp_path / "run")
     cells = lay_regions(Reading(run))[0].table.rows[0][2]
-    assert (cells[0].value, cells[1].value) == ("100.0%", "100.0%")
-    assert (cells[2].value, cells[2].interval) == ("0.00", "−1.00 to 1.00")
+    assert [value_of(cell) for cell in cells[:3]] == ["100.0%", "100.0%", "0.00"]
+    assert cells[2] is not None and cells[2].interval == "−1.00 to 1.00"
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2])
@@ -321,6 +327,12 @@ def test_an_unfinished_run_has_a_page_of_what_is_there(run, tmp_path, kept):
         assert [sum(c is None for c in row.cells) for row in groups.rows] == [3 - kept] * 4
 
 
+def test_the_papers_behind_the_probes_are_named_once(reading):
+    found = "".join(references(reading))
+    for key in ("moayeri2022", "singla2022", "selvaraju2017", "xiao2021", "sagawa2020"):
+        assert found.count(f"{{{key},") == 1
+
+
 def test_these_numbers_have_tables_of_their_own(reading):
     assert tabulate(reading).heads == ["Standard accuracy", "Confidence"]
 
@@ -342,7 +354,7 @@ def test_a_chart_of_many_groups_shows_the_worst(tmp_path):
 
 
 def test_a_chart_of_nothing_is_none():
-    assert dots("nothing", [Dot("a", "0 images", [None], [False])], names=["one"]) == []
+    assert dots("nothing", [Dot("a", "0", "", [None], [False])], names=["one"]) == []
 
 
 def test_the_page_scrolls_wide_tables_and_speaks(page):

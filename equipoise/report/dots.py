@@ -34,14 +34,17 @@ NAME, STEP, GAP = 22, 15, 16
 
 @dataclass(frozen=True)
 class Dot:
-    """A group: its name, how large it is, and what was found of it for each classifier.
+    """A group: its name, and what was found of it for each classifier.
 
     Attributes:
+        images: how many it has.
+        training: how many it has in training, where that is known.
         worst: whether this is the classifier's worst group.
     """
 
     name: str
-    size: str
+    images: str
+    training: str
     found: Sequence[Statistic | None]
     worst: Sequence[bool]
 
@@ -58,7 +61,7 @@ def dots(title: str, groups: Sequence[Dot], *, names: Sequence[str]) -> list[Fig
     rows: list[dict[str, Any]] = []
     heads, down = [], 0.0
     for group in groups:
-        heads.append({"label": f"{group.name} ({group.size})", "down": down + NAME / 2})
+        heads.append({"label": f"{group.name}, n = {group.images}", "down": down + NAME / 2})
         down += NAME
         for found, worst in zip(group.found, group.worst, strict=True):
             if found is None:
@@ -67,7 +70,8 @@ def dots(title: str, groups: Sequence[Dot], *, names: Sequence[str]) -> list[Fig
                 {
                     "classifier": found.classifier,
                     "group": group.name,
-                    "size": group.size,
+                    "images": group.images,
+                    "training": group.training or "not known",
                     "worst": worst,
                     "down": down + STEP / 2,
                 }
@@ -92,7 +96,8 @@ def dots(title: str, groups: Sequence[Dot], *, names: Sequence[str]) -> list[Fig
     )
     tips = [
         alt.Tooltip("group:N", title="Group"),
-        alt.Tooltip("size:N", title="Size"),
+        alt.Tooltip("images:N", title="Images"),
+        alt.Tooltip("training:N", title="In training"),
         alt.Tooltip("classifier:N", title="Classifier"),
         alt.Tooltip("share_text:N", title="Accuracy"),
     ]

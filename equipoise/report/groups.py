@@ -135,8 +135,7 @@ def _lay(
         worst = [bool(s) and s.value == lowest.get(s.classifier) for s in found]
         known_of = count(training[group]) if group in training else ""
         rows.append(Row(group, images, known_of, [s and _cell(s) for s in found], worst))
-        size = f"{images} images" + (f", {known_of} in training" if known_of else "")
-        drawn.append(Dot(group, size, found, worst))
+        drawn.append(Dot(group, images, known_of, found, worst))
     shown = sorted(drawn, key=_lowest)[:MOST]
     figures = dots(
         title, [dot for dot in drawn if dot in shown], names=[j.name for j in reading.classifiers]

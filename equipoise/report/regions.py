@@ -149,7 +149,7 @@ def _over_levels(reading: Reading, spec: str, probe: Regions, title: str) -> lis
             title,
             f"Accuracy against the level of {NOISES[probe.noise]}. {'; '.join(listed)}.",
             names=[judged.name for judged in reading.classifiers],
-            x=across("level", AXES[probe.noise], alt.Axis(tickCount=6)),
+            x=across("level", AXES[probe.noise], alt.Axis(tickCount=4)),
             y="Accuracy",
             kinds=list(SIDES.values()),
         )
