@@ -333,6 +333,18 @@ def test_the_papers_behind_the_probes_are_named_once(reading):
         assert found.count(f"{{{key},") == 1
 
 
+def test_colours_are_the_classifiers_own_where_some_are_missing(run, tmp_path):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    for shard in run.record["shards"]:
+        if shard["classifier"] == NAMES[0]:
+            (folder / shard["file"]).unlink()
+    page = eq.report(eq.Run(folder), tmp_path / "page.html").read_text(encoding="utf-8")
+    heads = re.findall(
+        r'--c(\d)\)"></span> <bdi>([^<]+)</bdi></th>', page.partition('id="saliency"')[2]
+    )
+    assert [(int(k), unescape(name)) for k, name in heads] == [(1, NAMES[1]), (2, NAMES[2])]
+
+
 def test_these_numbers_have_tables_of_their_own(reading):
     assert tabulate(reading).heads == ["Standard accuracy", "Confidence"]
 
