@@ -214,7 +214,16 @@ def test_groups_by_hand(monkeypatch):
     gap = found["majority less minority groups"]
     assert gap.value == pytest.approx((1 + 0.75) / 2 - (0.5 + 0) / 2)
     assert all(metric.low < metric.high for metric in found.values())
-    assert Groups("made").facts() == {"training": {"aa": 60, "ab": 20, "ba": 5, "bb": 15}}
+    facts = Groups("made").facts()
+    assert facts == {
+        "training": {"aa": 60, "ab": 20, "ba": 5, "bb": 15},
+        "majorities": ["aa", "bb"],
+    }
+    monkeypatch.undo()
+    # What a run kept is enough: the training images need not be there.
+    recalled = Groups("made").recalled(facts)
+    assert (recalled, repr(recalled)) == (Groups("made"), repr(Groups("made")))
+    assert named(recalled, columns) == found
 
 
 def test_groups_answer_as_the_classifier_does_and_need_groups():

@@ -150,7 +150,7 @@ class Run:
     def _summary(self) -> tuple[Statistic, ...]:
         rows = []
         for spec in self.probes:
-            probe = load_probe(spec)
+            probe = load_probe(spec).recalled(self.record["probe_facts"].get(spec, {}))
             for classifier in self.classifiers:
                 columns = self.columns(spec, classifier)
                 for metric in probe.metrics(columns) if columns else []:

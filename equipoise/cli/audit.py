@@ -45,7 +45,7 @@ def audit(
     probe
         A question to ask, several times if you like: standard, adversarial:linf:8/255, adversarial:l2:0.5?steps=100,
         transfer:l2:0.5, counterfactual:DIR, gradients or gradients:DIR, large_eps:l2:4?judge=local:DIR,
-        feature_use:digits.
+        feature_use:digits, regions:gaussian or regions:l2, saliency, backgrounds, groups or groups:IMAGES.
         When left out: standard and adversarial:l2:0.5.
     out
         The run's folder; the page is written beside its shards as report.html. [default: runs/audit]

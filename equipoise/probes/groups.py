@@ -17,7 +17,7 @@ References:
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -39,9 +39,11 @@ class Groups(Probe):
 
     Arguments:
         training: spec of the images whose split "train" says how common groups are; averages and gaps need it.
+        known: what a run kept of those images, which are then not opened; see `facts`.
     """
 
     training: str = ""
+    known: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     name: ClassVar[str] = "groups"
     types: ClassVar[Mapping[str, str]] = {"correct": "BOOLEAN"}
@@ -60,12 +62,25 @@ class Groups(Probe):
         return Counter((label, group) for label, group in found if group is not None)
 
     def facts(self) -> dict[str, Any]:
+        """How many training images each group has, and which groups are the majority of some class."""
+        if self.known is not None:
+            return dict(self.known)
         if not self.training:
             return {}
         counts: Counter[str] = Counter()
         for (_, group), count in self._common.items():
             counts[group] += count
-        return {"training": dict(sorted(counts.items()))}
+        majorities = {
+            max(
+                sorted(g for k, g in self._common if k == label),
+                key=lambda g: self._common[label, g],
+            )
+            for label, _ in self._common
+        }
+        return {"training": dict(sorted(counts.items())), "majorities": sorted(majorities)}
+
+    def recalled(self, facts: Mapping[str, Any]) -> "Groups":
+        return replace(self, known=facts)
 
     def nature(self) -> str:
         # The training images change what is made of the answers, not the answers.
@@ -94,18 +109,12 @@ class Groups(Probe):
         return found
 
     def _weighed(self, correct: np.ndarray, groups: np.ndarray) -> list[Quoted]:
-        counts, total = self.facts()["training"], sum(self._common.values())
-        weights = {group: count / total for group, count in counts.items()}
-        majorities = {
-            max(
-                sorted(g for k, g in self._common if k == label),
-                key=lambda g: self._common[label, g],
-            )
-            for label, _ in self._common
-        }
-        minorities = set(counts) - majorities
-        gap = {group: 1 / len(majorities) for group in sorted(majorities)}
-        gap |= {group: -1 / len(minorities) for group in sorted(minorities)}
+        facts = self.facts()
+        counts, majorities = facts["training"], facts["majorities"]
+        weights = {group: count / sum(counts.values()) for group, count in counts.items()}
+        minorities = [group for group in counts if group not in majorities]
+        gap = {group: 1 / len(majorities) for group in majorities}
+        gap |= {group: -1 / len(minorities) for group in minorities}
         average = "average accuracy, groups as common as in training"
         found: list[Quoted] = [Contrast(average, correct, groups, weights, "share", "high")]
         if minorities:

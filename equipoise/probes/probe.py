@@ -80,6 +80,10 @@ class Probe(ABC):
         """What run.json should keep about the probe beyond its settings, as JSON."""
         return {}
 
+    def recalled(self, facts: Mapping[str, Any]) -> "Probe":
+        """The probe with the `facts` that a run kept of it, so that its metrics need nothing but the run."""
+        return self
+
     @abstractmethod
     def metrics(self, columns: Columns) -> Sequence[Quoted]:
         """The probe's metrics, from its columns over all images."""

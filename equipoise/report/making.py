@@ -2,7 +2,17 @@
 
 from dataclasses import dataclass
 
-from equipoise.probes import Adversarial, FeatureUse, Gradients, LargeEps, load_probe
+from equipoise.probes import (
+    Adversarial,
+    Backgrounds,
+    FeatureUse,
+    Gradients,
+    Groups,
+    LargeEps,
+    Regions,
+    Saliency,
+    load_probe,
+)
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, duration
 
@@ -55,13 +65,15 @@ def references(reading: Reading) -> list[str]:
     if "half-and-half" in objectives or pictured or reading.exhibits:
         keys.append("tsipras2019")
     keys += ["chalasani2020"] if reading.specs(Gradients) else []
+    for kind, papers in _OF_PROBES.items():
+        keys += papers if reading.specs(kind) else ()
     keys += ["ilyas2019"] if "features" in reading.exhibits else []
     if any(under.threat.norm == "l1" for under in reading.threats):
         keys += ["duchi2008", "croce2021"]
     keys += _of_counterfactuals(reading)
     if reading.record["data"]["spec"].partition("?")[0] == "digits":
         keys.append("alpaydin1998")
-    return cite(*keys)
+    return cite(*dict.fromkeys(keys))
 
 
 def cite(*keys: str) -> list[str]:
@@ -87,7 +99,43 @@ def _of_counterfactuals(reading: Reading) -> list[str]:
     return [key for key, so in used.items() if so]
 
 
+_OF_PROBES = {
+    Regions: ("moayeri2022", "singla2022"),
+    Saliency: ("selvaraju2017", "moayeri2022"),
+    Backgrounds: ("xiao2021",),
+    Groups: ("sagawa2020",),
+}
+"""Papers behind probes of objects, backgrounds and groups."""
+
 _BIBTEX = {
+    "moayeri2022": """@inproceedings{moayeri2022,
+  title = {A Comprehensive Study of Image Classification Model Sensitivity to Foregrounds, Backgrounds, and Visual
+    Attributes},
+  author = {Moayeri, Mazda and Pope, Phillip and Balaji, Yogesh and Feizi, Soheil},
+  booktitle = {CVPR}, year = {2022}, eprint = {2201.10766}, archiveprefix = {arXiv}
+}""",
+    "singla2022": """@misc{singla2022,
+  title = {Core Risk Minimization using Salient {ImageNet}},
+  author = {Singla, Sahil and Moayeri, Mazda and Feizi, Soheil},
+  year = {2022}, eprint = {2203.15566}, archiveprefix = {arXiv}
+}""",
+    "selvaraju2017": """@inproceedings{selvaraju2017,
+  title = {{Grad-CAM}: Visual Explanations from Deep Networks via Gradient-Based Localization},
+  author = {Selvaraju, Ramprasaath R. and Cogswell, Michael and Das, Abhishek and Vedantam, Ramakrishna and Parikh, Devi
+    and Batra, Dhruv},
+  booktitle = {ICCV}, year = {2017}, eprint = {1610.02391}, archiveprefix = {arXiv}
+}""",
+    "xiao2021": """@inproceedings{xiao2021,
+  title = {Noise or Signal: The Role of Image Backgrounds in Object Recognition},
+  author = {Xiao, Kai and Engstrom, Logan and Ilyas, Andrew and Madry, Aleksander},
+  booktitle = {ICLR}, year = {2021}, eprint = {2006.09994}, archiveprefix = {arXiv}
+}""",
+    "sagawa2020": """@inproceedings{sagawa2020,
+  title = {Distributionally Robust Neural Networks for Group Shifts: On the Importance of Regularization for Worst-Case
+    Generalization},
+  author = {Sagawa, Shiori and Koh, Pang Wei and Hashimoto, Tatsunori B. and Liang, Percy},
+  booktitle = {ICLR}, year = {2020}, eprint = {1911.08731}, archiveprefix = {arXiv}
+}""",
     "chalasani2020": """@inproceedings{chalasani2020,
   title = {Concise Explanations of Neural Networks using Adversarial Training},
   author = {Chalasani, Prasad and Chen, Jiefeng and Chowdhury, Amrita Roy and Wu, Xi and Jha, Somesh},

@@ -16,11 +16,14 @@ from equipoise.report.far import lay_far
 from equipoise.report.findings import findings, progress
 from equipoise.report.gallery import hang
 from equipoise.report.gradients import lay_maps
+from equipoise.report.groups import lay_groups
 from equipoise.report.ladder import along_ladder
 from equipoise.report.making import references, spending
 from equipoise.report.odds import lay_study
 from equipoise.report.offline import fill
 from equipoise.report.reading import Reading
+from equipoise.report.regions import lay_regions
+from equipoise.report.saliency import lay_saliency
 from equipoise.report.sets import show
 from equipoise.report.soundness import meanings, panels
 from equipoise.report.story import tell
@@ -81,6 +84,10 @@ def render(reading: Reading) -> str:
     for k, part in enumerate(far):
         figures[f"far-{k}"] = part.figures
     figures["use"] = inputs_used(reading)
+    regions, grouped = lay_regions(reading), lay_groups(reading)
+    figures["regions"] = [figure for part in regions for figure in part.figures]
+    for k, part in enumerate(grouped):
+        figures[f"groups-{k}"] = part.figures
     figures |= study.figures
     gallery, spoken = hang(reading), panels(reading)
     done, total = progress(run)
@@ -120,7 +127,11 @@ def render(reading: Reading) -> str:
         study=study,
         sets=[show(reading, drawn) for drawn in reading.counterfactuals],
         table=tabulate(reading),
-        groups=group_sizes(reading),
+        # Where groups have a section, their sizes stand there.
+        groups=[] if grouped else group_sizes(reading),
+        regions=regions,
+        grouped=grouped,
+        saliency=lay_saliency(reading),
         gallery=gallery,
         falls=waterfalls(reading),
         panels=spoken,

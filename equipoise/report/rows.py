@@ -60,17 +60,25 @@ def pick(reading: Reading, spec: str) -> Picked:
 
 
 def arrange(
-    reading: Reading, spec: str, under: Callable[[list[str]], Sequence[str]], budget: int = BUDGET
+    reading: Reading,
+    spec: str,
+    under: Callable[[list[str]], Sequence[str]],
+    budget: int = BUDGET,
+    *,
+    most: int = ROWS,
 ) -> Picked:
-    """At most ROWS pictured images with what the probe `spec` kept of them.
+    """Some pictured images with what the probe `spec` kept of them.
 
     Arguments:
         reading: of the run.
         spec: of a probe that has pictures.
         under: given the classifiers that an image has pictures of, says whose are shown; none leave the image out.
         budget: bytes of pictures, which only the first row may exceed.
+        most: rows.
     """
     run = reading.run
+    if not run.shards("images") or not run.shards(spec):
+        return Picked([], 1, pixelated=False)
     have = run.images().filter("picture IS NOT NULL").select("id").fetchall()
     known = {key for (key,) in have}
     labels: dict[str, int] = {}
@@ -84,7 +92,7 @@ def arrange(
         if names:
             by_class.setdefault(labels[key], []).append(key)
     turns = zip_longest(*(by_class[label] for label in sorted(by_class)))
-    chosen = [key for turn in turns for key in turn if key is not None][:ROWS]
+    chosen = [key for turn in turns for key in turn if key is not None][:most]
     among = f"id IN ({listed(chosen)})"
     originals = dict(run.images().filter(among).select("id", "picture").fetchall())
     pictures = {

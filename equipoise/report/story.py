@@ -1,10 +1,11 @@
-"""The summary: one to four sentences that the numbers generate.
+"""The summary: one to five sentences that the numbers generate.
 
 Only what the images show is said. Differences between classifiers are paired over the same images; where the interval
 of one includes 0 the sentence says that no difference is shown, not that there is none. The rung compared with the
 lowest is picked for its robust accuracy, and its interval is widened for the choice. Classifiers whose robust accuracy
 checks speak against are not picked while others are left, and where a sentence names one it says so. On counterfactuals
-the two ends of the ladder are compared, whatever they show, of the first set alone.
+the two ends of the ladder are compared, whatever they show, of the first set alone; so they are on backgrounds, groups
+and objects, each end with an interval of its own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from equipoise.audit import Statistic
 from equipoise.audit.difference import Difference, paired_difference
+from equipoise.report.ends import at_the_ends
 from equipoise.report.reading import UNNAMED, Drawn, Judged, Reading, Under, paired
 from equipoise.report.words import against, apart, count, percent, points, span
 
@@ -31,8 +33,18 @@ def tell(reading: Reading) -> Story:
     story = _accuracies(reading)
     for drawn in reading.counterfactuals[:1]:
         if sentence := _followed(reading, drawn):
-            return Story((*story.sentences, sentence), f"{story.method} {_ENDS}".strip())
+            story = Story((*story.sentences, sentence), f"{story.method} {_ENDS}".strip())
+    for rungs in [*reading.ladders.values()][:1]:
+        low, high = _called(reading, rungs)
+        if sentence := at_the_ends(reading, {low: rungs[0], high: rungs[-1]}):
+            story = Story((*story.sentences, sentence), story.method)
     return story
+
+
+def _called(reading: Reading, rungs: Sequence[Judged]) -> tuple[str, str]:
+    """How a sentence calls the two ends of a ladder."""
+    first, last = rungs[0], rungs[-1]
+    return f"radius {first.trained}", f"radius {last.trained}{_objective(reading, rungs)}"
 
 
 _ENDS = (
@@ -149,8 +161,7 @@ def _followed(reading: Reading, drawn: Drawn) -> str | None:
         return None
     change = paired_difference(before, after, seed=reading.record["seed"])
     among = f" ({drawn.title})" if len(reading.counterfactuals) > 1 else ""
-    low = f"radius {rungs[0].trained}"
-    high = f"radius {rungs[-1].trained}{_objective(reading, rungs)}"
+    low, high = _called(reading, rungs)
     where = (
         f"counterfactuals{'' if drawn.facts['oracles'] else ' that no oracle has checked'}{among}"
     )

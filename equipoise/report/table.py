@@ -4,11 +4,22 @@ import math
 from dataclasses import dataclass
 
 from equipoise.audit import Estimate, Statistic
-from equipoise.probes import Counterfactual, Gradients, LargeEps
+from equipoise.probes import (
+    Backgrounds,
+    Counterfactual,
+    Gradients,
+    Groups,
+    LargeEps,
+    Regions,
+    Saliency,
+)
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, number, percent
 
 __all__ = ["Cell", "Table", "among", "cell", "group_sizes", "tabulate"]
+
+ELSEWHERE = (Counterfactual, Gradients, LargeEps, Regions, Backgrounds, Groups, Saliency)
+"""Probes with tables of their own."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,8 @@ class Table:
 
 
 def tabulate(reading: Reading) -> Table:
-    """The table of what has no table of its own: counterfactuals, gradients and far examples do."""
-    elsewhere = {s for kind in (Counterfactual, Gradients, LargeEps) for s in reading.specs(kind)}
+    """The table of what has no table of its own."""
+    elsewhere = {s for kind in ELSEWHERE for s in reading.specs(kind)}
     summary = [s for s in reading.run.summary() if s.probe not in elsewhere]
     columns = list(dict.fromkeys((s.probe, s.name) for s in summary))
     by_key = {(s.classifier, s.probe, s.name): s for s in summary}
