@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from equipoise.audit import Statistic
-from equipoise.probes import Backgrounds, Groups, Probe, load_probe
+from equipoise.probes import Backgrounds, Groups, Probe, Shift, load_probe
 from equipoise.probes.backgrounds import ORIGINAL, RANDOM, SAME
 from equipoise.report.dots import Dot, dots
 from equipoise.report.figure import Figure
@@ -19,7 +19,7 @@ from equipoise.report.words import count
 
 __all__ = ["GAP", "KINDS", "WORST", "Grouped", "Row", "lay_groups"]
 
-KINDS = (Groups, Backgrounds)
+KINDS = (Groups, Backgrounds, Shift)
 """Probes of groups."""
 
 OF, WORST, GAP = "accuracy on ", "worst-group accuracy", "background gap"
@@ -86,6 +86,16 @@ def lay_groups(reading: Reading) -> list[Grouped]:
 
 def _introduced(probe: Probe, names: Collection[str], facts: Mapping[str, Any]) -> tuple[str, str]:
     """What the groups of a probe are, and how to read the metrics `names` that it has of them."""
+    if isinstance(probe, Shift):
+        said = [
+            "The same classes in other images: what is lost from the source to the target is the drop."
+        ]
+        if any(name.startswith("drop (") for name in names):
+            said.append(
+                "Strict counts the largest of all outputs, among the largest of those that belong to a class, pooled "
+                "the class with the largest of its outputs."
+            )
+        return "Source and target", " ".join(said)
     if not isinstance(probe, Backgrounds):
         said = ["Is a classifier as good for every group of images as it is on average?"]
         if "majorities" in facts:

@@ -18,7 +18,7 @@ from equipoise.report.figure import (
     share_axis,
 )
 
-__all__ = ["by_classifier", "by_series"]
+__all__ = ["by_classifier", "by_series", "radii"]
 
 MARK = "●"
 
@@ -78,6 +78,21 @@ def by_series(
     key = tuple((c, MARK, name) for c, name in zip(hues, names, strict=True))
     layers = _layers(rows, x, y, hue)
     return Figure(title, words, finish(layers, {"rows": rows}, height=320), key)
+
+
+def radii(written: Mapping[float, str], norm: str) -> alt.X:
+    """The axis of radii of training in a norm, each as it was written."""
+    listed = ", ".join(f"'{radius:.6f}': '{name}'" for radius, name in written.items())
+    return alt.X(
+        "radius:Q",
+        title=f"Radius of training ({norm})",
+        scale=alt.Scale(nice=False),
+        axis=alt.Axis(
+            values=sorted(written),
+            labelExpr=f"({{{listed}}})[format(datum.value, '.6f')]",
+            grid=False,
+        ),
+    )
 
 
 def _layers(

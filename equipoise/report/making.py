@@ -62,8 +62,10 @@ def references(reading: Reading) -> list[str]:
         keys.append("madry2018")
     keys += ["zhang2019"] if "trades" in objectives else []
     pictured = any(reading.specs(kind) for kind in (Gradients, LargeEps, FeatureUse))
-    if "half-and-half" in objectives or pictured or reading.exhibits:
+    study = reading.run.study()
+    if "half-and-half" in objectives or pictured or study == "odds":
         keys.append("tsipras2019")
+    keys += ["moayeri2022"] if study == "spurious" else []
     keys += ["chalasani2020"] if reading.specs(Gradients) else []
     for kind, papers in _OF_PROBES.items():
         keys += papers if reading.specs(kind) else ()
@@ -71,7 +73,7 @@ def references(reading: Reading) -> list[str]:
     if any(under.threat.norm == "l1" for under in reading.threats):
         keys += ["duchi2008", "croce2021"]
     keys += _of_counterfactuals(reading)
-    if reading.record["data"]["spec"].partition("?")[0] == "digits":
+    if reading.record["data"]["spec"].partition("?")[0].startswith("digits"):
         keys.append("alpaydin1998")
     return cite(*dict.fromkeys(keys))
 
@@ -100,8 +102,8 @@ def _of_counterfactuals(reading: Reading) -> list[str]:
 
 
 _OF_PROBES = {
-    Regions: ("moayeri2022", "singla2022"),
-    Saliency: ("selvaraju2017", "moayeri2022"),
+    Regions: ("moayeri2022study", "singla2022"),
+    Saliency: ("selvaraju2017", "moayeri2022study"),
     Backgrounds: ("xiao2021",),
     Groups: ("sagawa2020",),
 }
@@ -109,6 +111,11 @@ _OF_PROBES = {
 
 _BIBTEX = {
     "moayeri2022": """@inproceedings{moayeri2022,
+  title = {Explicit Tradeoffs between Adversarial and Natural Distributional Robustness},
+  author = {Moayeri, Mazda and Banihashem, Kiarash and Feizi, Soheil},
+  booktitle = {NeurIPS}, year = {2022}, eprint = {2209.07592}, archiveprefix = {arXiv}
+}""",
+    "moayeri2022study": """@inproceedings{moayeri2022study,
   title = {A Comprehensive Study of Image Classification Model Sensitivity to Foregrounds, Backgrounds, and Visual
     Attributes},
   author = {Moayeri, Mazda and Pope, Phillip and Balaji, Yogesh and Feizi, Soheil},
@@ -172,11 +179,6 @@ _BIBTEX = {
   title = {Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search},
   author = {Andriushchenko, Maksym and Croce, Francesco and Flammarion, Nicolas and Hein, Matthias},
   booktitle = {ECCV}, year = {2020}, eprint = {1912.00049}, archiveprefix = {arXiv}
-}""",
-    "moayeri2022": """@inproceedings{moayeri2022,
-  title = {Explicit Tradeoffs between Adversarial and Natural Distributional Robustness},
-  author = {Moayeri, Mazda and Banihashem, Kiarash and Feizi, Soheil},
-  booktitle = {NeurIPS}, year = {2022}, eprint = {2209.07592}, archiveprefix = {arXiv}
 }""",
     "melamed2024": """@inproceedings{melamed2024,
   title = {{MALT} Powers Up Adversarial Attacks},

@@ -26,6 +26,7 @@ from equipoise.report.regions import lay_regions
 from equipoise.report.saliency import lay_saliency
 from equipoise.report.sets import show
 from equipoise.report.soundness import meanings, panels
+from equipoise.report.spurious import lay_spurious
 from equipoise.report.story import tell
 from equipoise.report.table import group_sizes, tabulate
 from equipoise.report.use import inputs_used
@@ -40,6 +41,7 @@ STUDIES = {
         "2404.10588",
     ),
     "odds": ("Is robustness at odds with accuracy?", "1805.12152"),
+    "spurious": ("What does adversarial training do to natural robustness?", "2209.07592"),
 }
 """Titles of the studies' pages, and the papers that they reproduce."""
 
@@ -80,7 +82,7 @@ def render(reading: Reading) -> str:
     for k, drawn in enumerate(reading.counterfactuals):
         figures[f"ladder-of-{k}"] = on_the_ladder(reading, drawn)
         figures[f"way-of-{k}"] = by_proximity(reading, drawn) + on_the_way(reading, drawn)
-    far, study = lay_far(reading), lay_study(reading)
+    far, study, spurious = lay_far(reading), lay_study(reading), lay_spurious(reading)
     for k, part in enumerate(far):
         figures[f"far-{k}"] = part.figures
     figures["use"] = inputs_used(reading)
@@ -88,7 +90,7 @@ def render(reading: Reading) -> str:
     figures["regions"] = [figure for part in regions for figure in part.figures]
     for k, part in enumerate(grouped):
         figures[f"groups-{k}"] = part.figures
-    figures |= study.figures
+    figures |= study.figures | spurious.figures
     gallery, spoken = hang(reading), panels(reading)
     done, total = progress(run)
     rows, seconds = spending(reading)
@@ -125,6 +127,7 @@ def render(reading: Reading) -> str:
         maps=lay_maps(reading),
         far=far,
         study=study,
+        spurious=spurious,
         sets=[show(reading, drawn) for drawn in reading.counterfactuals],
         table=tabulate(reading),
         # Where groups have a section, their sizes stand there.

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 
 from equipoise.report.figure import Figure, domain, percents, scale
-from equipoise.report.lines import by_series
+from equipoise.report.lines import by_series, radii
 from equipoise.report.points import Rows, grouped, point, sentence, signed
 from equipoise.report.reading import Reading
 from equipoise.report.words import count
@@ -86,23 +86,13 @@ def over_radius(reading: Reading) -> list[Figure]:
             for row in mine
         ]
         written = {row["radius"]: row["trained"] for row in mine}
-        listed = ", ".join(f"'{r:.6f}': '{name}'" for r, name in written.items())
         figures.append(
             by_series(
                 drawn,
                 f"Trained against {norm}",
                 sentence(f"Standard accuracy of training against {norm}, by radius.", drawn),
                 names=list(dict.fromkeys(row["series"] for row in drawn)),
-                x=alt.X(
-                    "radius:Q",
-                    title=f"Radius of training ({norm})",
-                    scale=alt.Scale(nice=False),
-                    axis=alt.Axis(
-                        values=sorted(written),
-                        labelExpr=f"({{{listed}}})[format(datum.value, '.6f')]",
-                        grid=False,
-                    ),
-                ),
+                x=radii(written, norm),
                 y=axis,
             )
         )

@@ -12,13 +12,14 @@ from equipoise.probes import (
     LargeEps,
     Regions,
     Saliency,
+    Shift,
 )
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, number, percent
 
 __all__ = ["Cell", "Table", "among", "cell", "group_sizes", "tabulate"]
 
-ELSEWHERE = (Counterfactual, Gradients, LargeEps, Regions, Backgrounds, Groups, Saliency)
+ELSEWHERE = (Counterfactual, Gradients, LargeEps, Regions, Backgrounds, Groups, Shift, Saliency)
 """Probes with tables of their own."""
 
 

@@ -95,53 +95,53 @@ def _exact(value: float) -> Estimate:
 
 
 def _model(design: PairedDesign) -> Iterator[Claim]:
-    small, large = min(design.scales), max(design.scales)
+    small, large, at = min(design.scales), max(design.scales), f"ε = {design.eps:g}"
     standard = design.train(None, small)
+    narrow, wide = ({p: design.train(p, scale) for p in NORMS} for scale in (small, large))
+    names = {p: "l∞" if p == math.inf else f"l{p}" for p in NORMS}
+    for p in NORMS[:2]:
+        yield judge(
+            "C1",
+            "Adversarial training raises reliance on spurious features, where standard training has none.",
+            f"share of the weights on spurious features at {at} and scale {small:g}",
+            _exact(narrow[p].reliance.share),
+            classifier=names[p],
+            control=f"At scale {large:g} it is {wide[p].reliance.share:.4f}.",
+        )
+    yield judge(
+        "C2",
+        f"Against l∞ reliance begins above scale 1 / |ρ| = {design.onset:.4g}: at {large:g} there is some.",
+        f"share of the weights on spurious features at {at}",
+        _exact(wide[math.inf].reliance.share),
+        source="measure",
+    )
+    yield judge(
+        "C2",
+        f"At scale {small:g} there is none.",
+        f"minus the share of the weights on spurious features at {at}",
+        _exact(-narrow[math.inf].reliance.share),
+        bound=-1e-9,
+        source="measure",
+    )
     for p in NORMS:
-        name, at = f"l{'∞' if p == math.inf else int(p)}", f"ε = {design.eps:g}"
-        narrow, wide = design.train(p, small), design.train(p, large)
-        if p == math.inf:
-            yield judge(
-                "C2",
-                f"Against l∞ reliance begins above scale 1 / |ρ| = {design.onset:.4g}: at {large:g} there is some.",
-                f"share of the weights on spurious features at {at}",
-                _exact(wide.reliance.share),
-                source="measure",
-            )
-            yield judge(
-                "C2",
-                f"At scale {small:g} there is none.",
-                f"minus the share of the weights on spurious features at {at}",
-                _exact(-narrow.reliance.share),
-                bound=-1e-9,
-                source="measure",
-            )
-        else:
-            yield judge(
-                "C1",
-                "Adversarial training raises reliance on spurious features, where standard training has none.",
-                f"share of the weights on spurious features at {at} and scale {small:g}",
-                _exact(narrow.reliance.share),
-                classifier=name,
-                control=f"At scale {large:g} it is {wide.reliance.share:.4f}.",
-            )
-        one = wide if p == math.inf else narrow
+        found = wide[p]
         yield judge(
             "C3",
             "The squared error of adversarial training grows where the correlation is reversed; that of standard "
             "training does not.",
-            f"error at correlation {-design.rho:g} less error at {design.rho:g}, scale {one.scale:g}",
-            _exact(one.errors[2] - one.errors[0]),
-            classifier=name,
+            f"error at correlation {-design.rho:g} less error at {design.rho:g}, {at}, scale {large:g}",
+            _exact(found.errors[2] - found.errors[0]),
+            classifier=names[p],
             bound=1e-9,
             control=f"Standard training: {standard.errors[2] - standard.errors[0]:.4f}.",
         )
+    for p in NORMS:
         yield judge(
             "C4",
             "A correlation that is kept lowers the error under attack.",
-            f"least error under attack of core features alone less that of all, {at}, scale {one.scale:g}",
-            _exact(one.alone - one.risk),
-            classifier=name,
+            f"least error under attack of core features alone less that of all, {at}, scale {large:g}",
+            _exact(wide[p].alone - wide[p].risk),
+            classifier=names[p],
             bound=1e-9,
         )
 

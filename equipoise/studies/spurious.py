@@ -68,7 +68,7 @@ class SpuriousSettings:
     recipe: Recipe = PHOTOS
     steps: int = 300
     attack_steps: int = 4
-    attacked: int = 200
+    attacked: int = 150
     design: PairedDesign = MODEL
     seed: int = 0
     device: str = "auto"
@@ -222,5 +222,8 @@ def _measured(found: Correlations, rho: float, arm: Arm, norm: str) -> dict[str,
     }
     rows: dict[str, float] = {}
     for name, one in estimates.items():
-        rows |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+        low, high = one.low, one.high
+        if name in ("accuracy", "robust", "robust_gone", "inside"):
+            low, high = max(low, 0.0), min(high, 1.0)
+        rows |= {name: one.value, f"{name}_low": low, f"{name}_high": high}
     return rows
