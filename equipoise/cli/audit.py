@@ -38,14 +38,17 @@ def audit(
     Parameters
     ----------
     classifiers
-        What to judge: local:DIR, package.module:function, hf-hub:OWNER/NAME, timm:NAME or torchvision:NAME.
+        What to judge: local:DIR, package.module:function, hf-hub:OWNER/NAME, timm:NAME, torchvision:NAME or
+        robust-imagenet:FILE.ckpt.
     data
-        Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also with
-        ?classes=restricted-imagenet or restricted-imagenet-11-dogs.
+        Images: digits, digits-on-photos, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also
+        with ?classes=restricted-imagenet or restricted-imagenet-11-dogs; or a benchmark: rival10:PATH,
+        salient-imagenet:PATH?images=FOLDER, imagenet9:PATH, waterbirds:PATH, objectnet:PATH.
     probe
         A question to ask, several times if you like: standard, adversarial:linf:8/255, adversarial:l2:0.5?steps=100,
         transfer:l2:0.5, counterfactual:DIR, gradients or gradients:DIR, large_eps:l2:4?judge=local:DIR,
-        feature_use:digits, regions:gaussian or regions:l2, saliency, backgrounds, groups or groups:IMAGES.
+        feature_use:digits, regions:gaussian or regions:l2, saliency, backgrounds, groups or groups:IMAGES,
+        shift.
         When left out: standard and adversarial:l2:0.5.
     out
         The run's folder; the page is written beside its shards as report.html. [default: runs/audit]
