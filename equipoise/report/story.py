@@ -73,10 +73,12 @@ def _ladder_for(reading: Reading, under: Under) -> Sequence[Judged]:
 
 
 def _objective(reading: Reading, rungs: Sequence[Judged]) -> str:
-    """How a sentence names the objective of some rungs: `` with trades``; nothing where PGD is the only one."""
-    named = rungs[-1].objective
+    """How a sentence names the objective and the network of some rungs: `` with trades``, `` of resnet50``; nothing
+    where PGD is the only objective and there is one network."""
+    named, network = rungs[-1].objective, rungs[-1].network
     usual = all(ladder[-1].objective in UNNAMED for ladder in reading.ladders.values())
-    return "" if usual or named is None else f" with {named}"
+    objective = "" if usual or named is None else f" with {named}"
+    return objective if network is None else f"{objective} of {network}"
 
 
 def _comparable(reading: Reading, judged: Sequence[Judged], under: Under) -> list[Judged]:
