@@ -513,7 +513,11 @@ class Told:
         self.answers = answers
         self.classifiers = tuple(
             SimpleNamespace(
-                name=name, trained=name, radius=float(name) if ladder else None, objective=None
+                name=name,
+                trained=name,
+                radius=float(name) if ladder else None,
+                objective=None,
+                network=None,
             )
             for name in answers
         )

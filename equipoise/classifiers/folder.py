@@ -17,7 +17,7 @@ from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import write_json
 from equipoise.weights import load_weights, read_description, save_weights
 
-__all__ = ["NETS", "build_net", "load_folder", "name_net", "save_classifier"]
+__all__ = ["NETS", "Net", "build_net", "load_folder", "name_net", "save_classifier"]
 
 FORMAT = 1
 Net = MLP | ResidualNet | ResNet | NearestImages
