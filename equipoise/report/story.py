@@ -38,6 +38,8 @@ def tell(reading: Reading) -> Story:
         low, high = _called(reading, rungs)
         if sentence := at_the_ends(reading, {low: rungs[0], high: rungs[-1]}):
             story = Story((*story.sentences, sentence), story.method)
+    if not story.sentences:
+        return Story(("Nothing has been measured yet that a sentence could be made of.",), "")
     return story
 
 
@@ -232,8 +234,6 @@ def _left_out(names: Sequence[str]) -> tuple[str, ...]:
 
 def _plain(reading: Reading, under: Under | None) -> Story:
     measured = [j for j in reading.classifiers if reading.standard_accuracy(j.name)]
-    if not measured:
-        return Story(("Nothing has been measured yet that a sentence could be made of.",), "")
     return Story(_levels(reading, measured, under), "")
 
 
