@@ -30,7 +30,14 @@ from equipoise.specs import Spec, parse_spec
 from equipoise.studies.benchmark_claims import weigh_benchmark
 from equipoise.training import transfer
 
-__all__ = ["Benchmark", "audit_benchmarks", "find_models", "open_benchmarks", "spurious_models"]
+__all__ = [
+    "HEADS",
+    "Benchmark",
+    "audit_benchmarks",
+    "find_models",
+    "open_benchmarks",
+    "spurious_models",
+]
 
 HEADS = ("waterbirds",)
 """Benchmarks that nothing can be said of without heads of their own."""
