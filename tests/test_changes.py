@@ -97,7 +97,7 @@ def test_a_worst_group_that_is_clear_gives_its_own_paired_interval():
         rng, ({"a": 0.9, "b": 0.3}, {"a": 0.9, "b": 0.5}), {"a": 300, "b": 300}
     )
     rows = groups == "b"
-    wanted = paired_difference(before[rows], after[rows], choices=2)
+    wanted = paired_difference(before[rows], after[rows], choices=4)
     found = change(worst(before, groups), worst(after, groups))
     assert (found.value, found.low, found.high) == pytest.approx(
         (wanted.value, wanted.low, wanted.high)
@@ -111,11 +111,21 @@ def test_groups_that_may_each_be_worst_all_count():
     found = change(worst(before, groups), worst(after, groups))
     assert found.value == pytest.approx(19 / 40 - 20 / 40)
     parts = [
-        paired_difference(before[groups == g], after[groups == g], choices=2) for g in ("a", "b")
+        paired_difference(before[groups == g], after[groups == g], choices=4) for g in ("a", "b")
     ]
-    # b alone can be worst after; either before.
+    # b alone can be worst after; either before, which leaves much open above.
     assert found.low == parts[1].low
-    assert found.high == parts[0].high
+    assert parts[1].high < found.high < parts[0].high
+
+
+def test_a_worst_group_that_gets_worse_shows_where_all_were_alike():
+    before = np.ones(300, dtype=bool)
+    groups = np.repeat(np.array(["a", "b", "c"], dtype=object), 100)
+    after = before.copy()
+    after[:30] = False
+    found = change(worst(before, groups), worst(after, groups))
+    assert (found.value, found.n) == (pytest.approx(-0.3), 300)
+    assert found.low < -0.3 < found.high < -0.1
 
 
 @pytest.mark.parametrize("size", [60, 400])

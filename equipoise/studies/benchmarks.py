@@ -70,7 +70,7 @@ def spurious_models(
     *,
     heads: Sequence[str] = HEADS,
     limit: int | None = None,
-    backgrounds: int = 100,
+    backgrounds: int = 20,
     seed: int = 0,
     batch: int = 64,
     skip_broken: bool = False,
@@ -126,7 +126,7 @@ def audit_benchmarks(
     *,
     heads: Sequence[str] = HEADS,
     limit: int | None = None,
-    backgrounds: int = 100,
+    backgrounds: int = 20,
     seed: int = 0,
     batch: int = 64,
     skip_broken: bool = False,
@@ -234,7 +234,7 @@ def _place(classifier: Classifier) -> tuple[object, ...]:
     )
 
 
-def open_benchmarks(specs: Sequence[str], backgrounds: int = 100) -> list[Benchmark]:
+def open_benchmarks(specs: Sequence[str], backgrounds: int = 20) -> list[Benchmark]:
     """Opens the benchmarks; see `spurious_models`.
 
     Raises:
