@@ -102,6 +102,8 @@ def test_every_benchmark_from_end_to_end(kind, tiny, tmp_path):
     assert [c.classifier for c in claims] == one * len(CLAIMED[kind])
     assert all(c.verdict in ("holds", "fails", "undecided") and c.text for c in claims)
     assert run.study() == "spurious"
+    pictured = len(run.images().filter("picture IS NOT NULL").fetchall())
+    assert (pictured == 0) == (kind == "objectnet")  # as its licence asks
     heads = sorted(p.name for p in (tmp_path / kind).iterdir())
     assert heads == ["audit", *(["heads"] if kind == "waterbirds" else []), "report.html"]
     before = {

@@ -42,6 +42,12 @@ __all__ = [
 HEADS = ("waterbirds",)
 """Benchmarks that nothing can be said of without heads of their own."""
 
+PICTURES = 48
+"""Images that keep pictures for the page."""
+
+UNPICTURED = ("objectnet",)
+"""Benchmarks whose images may be shown with the frame only that an audit cuts off: pages of them have no pictures."""
+
 BACKGROUNDS = "only_bg_t", "only-bg"
 """Variants that objects are put onto: ImageNet-9's backgrounds with the object's box filled in, and photographs."""
 
@@ -168,6 +174,7 @@ def audit_benchmarks(
             limit=limit,
             seed=seed,
             batch=batch,
+            pictures=0 if benchmark.kind in UNPICTURED else PICTURES,
             skip_broken=skip_broken,
             device=device,
             shown=shown,
