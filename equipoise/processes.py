@@ -32,12 +32,13 @@ def spread(work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[Item
     Raises:
         EquipoiseError: when a process dies; and whatever `work` raises.
     """
-    workers = min(os.cpu_count() or 1, MOST, len(items))
+    workers = min(_cores(), MOST, len(items))
     if workers <= 1:
         for item in items:
             work(item)
             yield item
         return
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,))
     try:
@@ -48,7 +49,7 @@ def spread(work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[Item
         pool.shutdown()
     except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
+        for child in set(multiprocessing.active_children()) - others:
             child.terminate()
         if isinstance(error, BrokenProcessPool):
             raise EquipoiseError(
@@ -56,3 +57,10 @@ def spread(work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[Item
                 "script of yours has to call it below `if __name__ == '__main__':`."
             ) from error
         raise
+
+
+def _cores() -> int:
+    """The cores that this process may use, where the system says so."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -139,7 +139,7 @@ def write_salient_imagenet(root, imagenet, pixels=(300, 260)):
 
 
 def write_imagenet9(root, folders, side=16):
-    """ROOT/bg_challenge with four variants, and masks of the first image of each class."""
+    """ROOT/bg_challenge with four variants, and masks of the originals."""
     rng = np.random.default_rng(0)
     base = root / "bg_challenge"
     for folder in folders:
@@ -152,9 +152,11 @@ def write_imagenet9(root, folders, side=16):
             )
             for name in names:
                 save(place / name, noise(rng, side, side))
-        mask = base / "fg_mask" / "val" / folder / "fg_0.npy"
-        mask.parent.mkdir(parents=True)
-        np.save(mask, disc(side, side, rng.uniform(0.4, 0.6, 2)).astype(np.int64))
+        masks = base / "fg_mask" / "val" / folder
+        masks.mkdir(parents=True)
+        for name in ("fg_0", "fg_1"):
+            found = disc(side, side, rng.uniform(0.4, 0.6, 2)).astype(np.int64)
+            np.save(masks / f"{name}.npy", found)
 
 
 def write_mapping(path):

@@ -208,6 +208,15 @@ def test_rungs_that_are_alike_seldom_show_a_trend(kind):
     assert shown <= 7  # above it once in 300 cases at 2.5 %
 
 
+def test_groups_that_are_missing_leave_nothing_to_say():
+    answers, groups = np.arange(20) % 2, np.array(["same"] * 20, dtype=object)
+    expected = WorstGroup("worst", answers, groups, ("same", "rand"))
+    pairs = [contrast(answers, groups), expected, Contrast("gap", answers, groups, {})]
+    for metric in pairs:
+        assert change(metric, metric).n == 0
+        assert np.isnan(change(metric, metric).value)
+
+
 def test_what_does_not_compare_is_refused():
     answers = np.arange(20) % 2
     groups = ["same", "rand"] * 10

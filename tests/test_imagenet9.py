@@ -61,10 +61,25 @@ def test_imagenet9_masks_are_those_of_the_files(imagenet9):
     for example in eq.load_images(f"imagenet9:{imagenet9}"):
         folder, name = example.id.split("/")[2:]
         file = imagenet9 / f"bg_challenge/fg_mask/val/{folder}" / f"{name.partition('.')[0]}.npy"
-        assert file.exists() == (example.mask is not None) == ("fg_0" in name)
-        if example.mask is not None:
-            assert example.mask.dtype == torch.float32
-            np.testing.assert_array_equal(example.mask.numpy(), np.load(file)[None])
+        assert mask_of(example).dtype == torch.float32
+        np.testing.assert_array_equal(mask_of(example).numpy(), np.load(file)[None])
+
+
+def test_an_original_whose_mask_is_missing_is_broken(imagenet9, tmp_path):
+    root = copied(imagenet9, tmp_path)
+    mask = root / "bg_challenge/fg_mask/val/08_fish/fg_1.npy"
+    mask.unlink()
+    images = eq.load_images(f"imagenet9:{root}")
+    with pytest.raises(
+        BrokenImageError, match=r"its mask 'fg_mask/val/08_fish/fg_1\.npy' is missing"
+    ):
+        images[17]
+    # Without any masks there is nothing to miss; other variants bear other names.
+    (mask.parent / "fg_0.npy").unlink()
+    mask.parent.rmdir()
+    assert images[17].mask is None
+    mixed = eq.load_images(f"imagenet9:{root}?variant=mixed_same")
+    assert {example.mask is None for example in mixed} == {True, False}
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,20 @@ def test_groups_by_hand(monkeypatch):
     assert named(recalled, columns) == found
 
 
+def test_a_group_that_was_not_audited_leaves_the_worst_unknown(monkeypatch):
+    training = grouped(["aa"] * 6 + ["ab"] * 2)
+    monkeypatch.setattr("equipoise.probes.groups.load_images", lambda spec, split: training)
+    columns = {"group": np.array(["aa"] * 9, dtype=object), "correct": np.ones(9)}
+    found = named(Groups("made"), columns)
+    assert math.isnan(found["worst-group accuracy"].value)
+    assert math.isnan(found["average accuracy, groups as common as in training"].value)
+    assert named(Groups(), columns)["worst-group accuracy"].value == 1
+    bare = Shown(photos(4))
+    monkeypatch.setattr("equipoise.probes.groups.load_images", lambda spec, split: bare)
+    with pytest.raises(EquipoiseError, match="no image of its split 'train' has a group"):
+        Groups("bare").facts()
+
+
 def test_groups_answer_as_the_classifier_does_and_need_groups():
     data = grouped(["aa", "ab", "aa"], [0, 1, 1])
     found = ask(Groups(), two(torch.zeros(SHAPE)), data)
@@ -427,6 +441,35 @@ def test_the_gradient_of_a_linear_classifier_is_its_weights():
     ]
 
 
+class Attending(nn.Module):
+    """Patches of a convolution, then heads with a shape of four numbers, as attention has them."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.patches, self.heads = nn.Conv2d(3, 8, 2, stride=2), nn.Identity()
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, images):
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        heads = self.heads(tokens.unflatten(2, (2, 4)).transpose(1, 2))
+        return self.head(heads.transpose(1, 2).flatten(2).mean(1))
+
+
+def test_grad_cam_looks_at_convolutions_and_not_at_heads():
+    classifier = eq.wrap(Attending())
+    data = Shown(photos(6, 0, 1), [left()] * 6)
+    found = ask(Saliency(), classifier, data)
+    x = torch.stack([e.image for e in data])
+    with torch.no_grad():
+        best = classifier(x).argmax(1)
+        weights = classifier.net.head.weight[best][:, :, None, None]
+        cam = (weights * classifier.net.patches(x)).sum(1, keepdim=True).relu()
+    cam = F.interpolate(cam, (6, 6), mode="bilinear", align_corners=False)[:, 0].double()
+    wanted = [(one * left()[0]).sum().item() / one.sum().item() for one in cam]
+    np.testing.assert_allclose(found["cam_inside"], wanted, rtol=1e-5)
+
+
 def test_a_classifier_without_gradients_is_no_crash():
     class Cut(Pooled):
         def forward(self, images):
@@ -466,7 +509,8 @@ def test_specs_are_read_as_they_are_written(spec):
         ("regions:l2?levels=much", "Cannot read the option levels"),
         ("regions:l2?trials=0", "Cannot read the option trials"),
         ("backgrounds:here", "takes no target"),
-        ("backgrounds?limit=-3", "Cannot read the option limit"),
+        ("backgrounds?limit=-3&onto=digits", "Cannot read the option limit"),
+        ("backgrounds?limit=3", "there are none: add &onto=SPEC"),
         ("saliency?layer=3", "unknown option 'layer'"),
     ],
 )

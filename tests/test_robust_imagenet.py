@@ -610,3 +610,14 @@ def test_the_folder_is_described(small, save, tmp_path):
     assert described["facts"]["norm"] == "l2"
     assert described["facts"]["objective"] == {"name": "pgd"}
     assert described["mean"] == pytest.approx(MEAN.tolist())
+
+
+@pytest.mark.parametrize("name", [b"_load_type\n)%b\x85", b"_import_module\n)%b\x85"])
+def test_a_name_that_would_print_without_end_is_refused(save, name):
+    """A pair of a pair of a pair..., sixty deep and shared: five bytes each, 2^60 characters when printed."""
+    nested = b"q\x00h\x00\x86" * 60
+    called = b"cdill._dill\n" + name % nested + b"R"
+    if b"module" in name:
+        called = b"cdill._dill\n_get_attr\n" + called + b"X\x01\x00\x00\x00a\x86R"
+    path = save(zip_file(b"\x80\x02" + called + b"."))
+    refused(path, "names a global by something that is no name")

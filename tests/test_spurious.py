@@ -10,8 +10,8 @@ from scipy.stats import t
 import equipoise as eq
 from equipoise.audit.statistics import across_trainings
 from equipoise.processes import spread
-from equipoise.studies.reliance_claims import sensitivity, weigh_reliance
-from equipoise.studies.spurious import SpuriousSettings, spurious
+from equipoise.studies.reliance_claims import known, sensitivity, weigh_reliance
+from equipoise.studies.spurious import SpuriousSettings, _share, spurious
 from equipoise.theory import PairedDesign
 
 TINY = SpuriousSettings(
@@ -70,6 +70,23 @@ def test_intervals_of_sensitivities_cover():
     assert hits >= 52  # 57 expected; three standard deviations are 5
 
 
+def test_a_share_that_is_all_alike_is_bounded_by_its_digits():
+    found = _share(np.zeros((3, 150)))
+    assert (found.value, found.low) == (0, 0)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 150))
+    found = _share(np.ones((3, 40)))
+    assert (found.value, found.high) == (1, 1)
+    assert found.low == pytest.approx(0.025 ** (1 / 40))
+
+
+def test_digits_without_a_gradient_are_left_out():
+    values = np.ones((3, 10))
+    holed = values.copy()
+    holed[1, 4] = math.nan
+    first, second = known(values, holed)
+    assert first.shape == second.shape == (3, 9)
+
+
 # --- settings
 
 
@@ -85,6 +102,7 @@ def test_intervals_of_sensitivities_cover():
         ({"seeds": 1}, "seeds of at least 2"),
         ({"attacked": 5}, "attacked of at least 20"),
         ({"attack_steps": 0}, "attack_steps of at least 1"),
+        ({"design": PairedDesign(scales=(1, 1.2, 1.4, 1.6, 1.8))}, "at most 4 scales"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_trained(tmp_path, changes, message):

@@ -131,6 +131,8 @@ def _differing(metrics: Sequence[Quoted]) -> int:
 
 
 def _contrast(before: Contrast, after: Contrast, seed: int) -> Estimate:
+    if not before.weights:
+        return nothing()
     value, below, above, n = 0.0, 0.0, 0.0, 0
     for group, weight in before.weights.items():
         rows = before.groups == group
@@ -147,7 +149,7 @@ def _contrast(before: Contrast, after: Contrast, seed: int) -> Estimate:
 
 def _worst(before: WorstGroup, after: WorstGroup, seed: int) -> Estimate:
     names = sorted(set(before.groups.tolist()))
-    if not names:
+    if not names or not set(before.expected) <= set(names):
         return nothing()
     rows = {name: before.groups == name for name in names}
     one, other = (_Worst.of(metric, rows) for metric in (before, after))

@@ -49,7 +49,7 @@ WIDE = "Clopper-Pearson of both"
 def estimate_contrast(metric: Contrast) -> Estimate:
     """The contrast with its interval; without one where a group that takes part has no image."""
     counts = _counts(metric.correct, metric.groups)
-    if not set(metric.weights) <= set(counts):
+    if not metric.weights or not set(metric.weights) <= set(counts):
         return nothing()
     value, below, above, n = 0.0, 0.0, 0.0, 0
     for group, weight in metric.weights.items():
@@ -66,10 +66,11 @@ def estimate_contrast(metric: Contrast) -> Estimate:
 
 
 def estimate_worst(metric: WorstGroup) -> Estimate:
-    """The least share of all groups with its interval."""
-    counts = _counts(metric.correct, metric.groups).values()
-    if not counts:
+    """The least share of all groups with its interval; without one where an expected group has no image."""
+    known = _counts(metric.correct, metric.groups)
+    if not known or not set(metric.expected) <= set(known):
         return nothing()
+    counts = known.values()
     tail = (1 - LEVEL) / 2
     return Estimate(
         min(ones / n for ones, n in counts),

@@ -25,7 +25,7 @@ from equipoise.classifiers.resnet import BLOCKS, BOTTLENECK, ResNet
 from equipoise.classifiers.torch_files import Stored, TorchFile
 from equipoise.errors import EquipoiseError
 from equipoise.files import checksum, read_json
-from equipoise.pickles import Dictionary, Global, Inert, Meanings, shortly
+from equipoise.pickles import Dictionary, Global, Inert, Meanings, is_name, shortly
 from equipoise.progress import Progress
 
 __all__ = ["convert_robust_imagenet", "load_robust_imagenet"]
@@ -49,18 +49,22 @@ def _dictionary() -> Dictionary:
     return Dictionary()
 
 
-def _known(name: str) -> Global:
+def _known(*parts: Any) -> Global:
+    # Before they are put into a name: a tuple could be nested so that printing it never ends.
+    if not all(map(is_name, parts)):
+        raise EquipoiseError("it names a global by something that is no name")
+    name = ".".join(parts)
     if name not in _MEANINGS:
         raise EquipoiseError(f"it names {shortly(name)}, which no network needs")
     return Global(name)
 
 
 def _attribute(module: Inert, name: str) -> Global:
-    return _known(f"{module.args[0]}.{name}")
+    return _known(*module.args[:1], name)
 
 
 def _type(name: str) -> Global:
-    return _known(f"builtins.{name}")
+    return _known("builtins", name)
 
 
 # What may stand beside the weights: NumPy's numbers, counters of schedules, settings. Which of these the published

@@ -30,7 +30,7 @@ from equipoise.images.source import Example, Images
 from equipoise.specs import Spec
 from equipoise.streams import digest
 
-__all__ = ["SPLITS", "Entry", "Folder", "folders", "state", "walk"]
+__all__ = ["SPLITS", "Entry", "Folder", "folders", "file_state", "walk"]
 
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
 RASTER = ("bmp", "gif", "jp2", "jpe", "jpeg", "jpg", "jfif", "png", "tif", "tiff", "webp")
@@ -111,11 +111,11 @@ class Folder(Images):
     def fingerprint(self, indices: Sequence[int]) -> str:
         entries = [self.entries[index] for index in indices]
         return digest(
-            self.decoding, *((*entry, *state(self.root / entry.id)) for entry in entries)
+            self.decoding, *((*entry, *file_state(self.root / entry.id)) for entry in entries)
         )
 
 
-def state(path: Path) -> tuple[int | None, ...]:
+def file_state(path: Path) -> tuple[int | None, ...]:
     """Size and time of the last change of a file, which its content does not change without."""
     try:
         found = path.stat()

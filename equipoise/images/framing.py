@@ -11,28 +11,12 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from equipoise.errors import EquipoiseError
-from equipoise.images.decode import MOST_PIXELS, Decoding, centre_square
-from equipoise.specs import Spec
+from equipoise.images.decode import Decoding, centre_square
 
-__all__ = ["Cropped", "Squeezed", "SqueezedAndCropped", "Trimmed", "read_side"]
+__all__ = ["Cropped", "Squeezed", "SqueezedAndCropped", "Trimmed"]
 
 BORDER = 2
 """Pixels of the red frame round ObjectNet's images, on every side."""
-
-
-def read_side(spec: Spec) -> int:
-    """The option ``size`` of a benchmark's spec; 224 when it is not given.
-
-    Raises:
-        EquipoiseError: for a size that is not a positive integer.
-    """
-    size = spec.options.get("size", "224")
-    if not (size.isdecimal() and 0 < int(size) <= MOST_PIXELS**0.5):
-        raise EquipoiseError(
-            f"Cannot use size={size} of {spec.text!r}: write a whole number of pixels, as in ?size=224."
-        )
-    return int(size)
 
 
 def _before_crop(size: int) -> int:

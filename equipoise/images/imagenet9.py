@@ -10,7 +10,8 @@ PATH is the folder bg_challenge or its parent:
 ``mixed-same`` is read as ``mixed_same``. The group of an image is its variant. The folder ``val`` serves as "test" and
 as "val", a folder ``train`` as "train".
 
-An image has a mask where there is a file of its name, of its size, in ``fg_mask``; variants without an object
+An image has a mask where there is a file of its name, of its size, in ``fg_mask``; an original without one counts as
+broken where others of its class have theirs. Variants without an object
 (only_bg_t, only_bg_b, no_fg) have none. Nothing is resized unless `size` is given; the centre square is then kept, of
 the mask too, which is cut at 0.5 again.
 
@@ -37,7 +38,8 @@ from torch import Tensor
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import read_json
 from equipoise.images.decode import BrokenImageError, Decoding
-from equipoise.images.layout import file_state, find_root, image_files, subfolders
+from equipoise.images.folder import file_state
+from equipoise.images.layout import find_root, image_files, subfolders
 from equipoise.images.source import Example, Images
 from equipoise.specs import Spec
 from equipoise.streams import digest
@@ -59,6 +61,7 @@ FOLDERS = (
 
 PARTS = {"test": "val", "val": "val", "train": "train"}
 MASKS = "fg_mask"
+ORIGINAL = "original"
 WITHOUT_OBJECT = ("only_bg_t", "only_bg_b", "no_fg")
 MAPPING = "in_to_in9.json"
 OUTPUTS = 1000
@@ -127,6 +130,9 @@ class ImageNet9(Images):
         id, label, group, mask = self.entries[index]
         image = self.decoding(self.root / id, id)
         if mask is None or not (self.root / mask).exists():
+            # Others than originals may have files of other names, whose masks nobody has.
+            if mask is not None and group == ORIGINAL and (self.root / mask).parent.is_dir():
+                raise BrokenImageError(id, f"its mask {mask!r} is missing")
             return Example(image, label, id, group)
         if self.decoding.size is None:
             return Example(image, label, id, group, _read_mask(self.root, mask, image, id))

@@ -13,7 +13,7 @@ from equipoise.images.decode import BrokenImageError, Decoding
 from equipoise.images.folder import SUFFIXES
 from equipoise.specs import Spec
 
-__all__ = ["file_state", "find_root", "image_files", "read_mask", "subfolders"]
+__all__ = ["find_root", "image_files", "read_mask", "subfolders"]
 
 
 def find_root(spec: Spec, inner: str, begins: Callable[[Path], bool], layout: str) -> Path:
@@ -92,12 +92,3 @@ def read_mask(root: Path, name: str, decoding: Decoding, id: str) -> Tensor:
         raise BrokenImageError(id, f"its mask {name!r}: {error.reason}") from error
     # In double precision, the mean of three equal values is that value.
     return pixels.double().mean(0, keepdim=True).float()
-
-
-def file_state(path: Path) -> tuple[int, int] | None:
-    """What changes when a file does, for fingerprints: size and time; `None` when it is missing."""
-    try:
-        state = path.stat()
-    except OSError:
-        return None  # it will be reported as broken when it is read
-    return state.st_size, state.st_mtime_ns

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from equipoise.errors import EquipoiseError
 from equipoise.images.folder import Entry, Folder, folders, walk
-from equipoise.images.framing import Cropped, Trimmed, read_side
+from equipoise.images.framing import Cropped, Trimmed
 from equipoise.images.joined import Joined
 from equipoise.images.objectnet_labels import (
     IMAGENET,
@@ -65,7 +65,7 @@ class ObjectNet(Overlap):
             EquipoiseError: for a missing folder or file, another split than "test", an unknown option, a folder that
                 the mappings do not know, no image at all, or a source whose folders cannot be told apart.
         """
-        options, size = spec.only("size", "source"), read_side(spec)
+        decoding, options = Trimmed.in_colour(spec, "source"), spec.options
         root = Path(spec.target).expanduser()
         root = root if (root / IMAGES).is_dir() else root / ARCHIVE
         if not spec.target or not (root / IMAGES).is_dir():
@@ -85,13 +85,15 @@ class ObjectNet(Overlap):
                 split,
                 labels.classes,
                 root / IMAGES,
-                Trimmed(3, size),
+                decoding,
                 entries,
                 labels.outputs,
             )
             if "source" not in options:
                 return target
-            source = _open_source(spec, Path(options["source"]).expanduser(), labels, size)
+            source = _open_source(
+                spec, Path(options["source"]).expanduser(), labels, decoding.size
+            )
         except OSError as error:
             raise EquipoiseError(
                 f"Cannot list {error.filename}: {error.strerror}. Make it readable."

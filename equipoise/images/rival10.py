@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from equipoise.errors import EquipoiseError, did_you_mean
+from equipoise.images.folder import file_state
 from equipoise.images.framing import Squeezed
-from equipoise.images.layout import file_state, find_root, image_files, read_mask
+from equipoise.images.layout import find_root, image_files, read_mask
 from equipoise.images.source import Example, Images
 from equipoise.specs import Spec
 from equipoise.streams import digest

@@ -131,6 +131,11 @@ def _rows(path: Path, needed: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[
     table = csv.DictReader(StringIO(_text(path), newline=""))
     try:
         table.fieldnames = [head.strip() for head in table.fieldnames or ()]
+        for name in set(table.fieldnames):
+            if name and table.fieldnames.count(name) > 1:
+                raise EquipoiseError(
+                    f"Cannot read {path}: it has the column {name!r} twice. Restore the published file."
+                )
         for name in needed:
             if name not in table.fieldnames:
                 raise EquipoiseError(

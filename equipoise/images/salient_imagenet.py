@@ -43,8 +43,9 @@ from torch.nn import functional as F
 
 from equipoise.errors import EquipoiseError
 from equipoise.images.decode import BrokenImageError, Decoding
+from equipoise.images.folder import file_state
 from equipoise.images.framing import Cropped
-from equipoise.images.layout import file_state, find_root, read_mask, subfolders
+from equipoise.images.layout import find_root, read_mask, subfolders
 from equipoise.images.salient_features import read_core_features, read_image_names, read_wnids
 from equipoise.images.source import Example, Images
 from equipoise.specs import Spec

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.images.decode import BrokenImageError
-from equipoise.images.folder import Entry, Folder, state
-from equipoise.images.framing import SqueezedAndCropped, read_side
+from equipoise.images.folder import Entry, Folder, file_state
+from equipoise.images.framing import SqueezedAndCropped
 from equipoise.images.metadata import METADATA, read_metadata
 from equipoise.images.source import Example
 from equipoise.specs import Spec
@@ -68,8 +68,8 @@ class Waterbirds(Folder):
             EquipoiseError: for a missing table or more than one, an unknown split or option, a row without label, split
                 or place, or a missing folder of masks.
         """
-        options, size = spec.only("size", "masks"), read_side(spec)
-        root = _root(spec)
+        decoding = SqueezedAndCropped.in_colour(spec, "masks")
+        options, root = spec.options, _root(spec)
         masks = Path(options["masks"]).expanduser() if "masks" in options else None
         if masks is not None and not masks.is_dir():
             raise EquipoiseError(
@@ -85,7 +85,6 @@ class Waterbirds(Folder):
             raise EquipoiseError(
                 f"Cannot find an image in the split {split!r} of {root / METADATA}. Take the published table."
             )
-        decoding = SqueezedAndCropped(3, size)
         return cls(spec.text, split, CLASSES, root, decoding, entries, masks)
 
     def read(self, index: int) -> Example:
@@ -98,7 +97,9 @@ class Waterbirds(Folder):
         images = super().fingerprint(indices)
         if self.masks is None:
             return images
-        return digest(images, *(state(self._mask_file(self.masks, index)) for index in indices))
+        return digest(
+            images, *(file_state(self._mask_file(self.masks, index)) for index in indices)
+        )
 
     def _mask_file(self, masks: Path, index: int) -> Path:
         return masks / Path(self.entries[index].id).with_suffix(".png")

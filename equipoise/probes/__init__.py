@@ -156,6 +156,10 @@ def _backgrounds(spec: Spec) -> Backgrounds:
     _no_target(spec)
     options = spec.only("onto", "limit")
     probe = Backgrounds(options.get("onto", ""))
+    if "limit" in options and not probe.backgrounds:
+        raise EquipoiseError(
+            f"The option limit of {spec.text!r} says how many backgrounds to try, and there are none: add &onto=SPEC."
+        )
     if "limit" in options:
         what = f"the option limit of {spec.text!r}"
         probe = replace(probe, limit=parse_whole_number(options["limit"], what))

@@ -12,7 +12,8 @@ Names are taken with - for _, as some sets write them.
 
     background gap = accuracy on mixed-same - accuracy on mixed-rand,
 
-which the pasting itself does not change, since both are pasted.
+which the pasting itself does not change, since both are pasted. Its interval takes the images of the two variants for
+independent; where they show the same objects it is wider than it need be.
 
 The adversarial-background challenge puts the object of an original image onto other backgrounds, x' = m x + (1 - m) b
 with the image's mask m, and asks whether any of them changes the answer. An image stands when it is classified rightly

@@ -70,6 +70,11 @@ class Groups(Probe):
         counts: Counter[str] = Counter()
         for (_, group), count in self._common.items():
             counts[group] += count
+        if not counts:
+            raise EquipoiseError(
+                f"Cannot weigh groups by {self.training!r}: no image of its split 'train' has a group. Give the images "
+                "that the classifiers were trained on, such as groups:waterbirds:PATH, or write groups alone."
+            )
         majorities = {
             max(
                 sorted(g for k, g in self._common if k == label),
@@ -103,7 +108,8 @@ class Groups(Probe):
             Metric(f"accuracy on {group}", correct[groups == group], "share")
             for group in sorted(set(groups.tolist()))
         ]
-        found.append(WorstGroup("worst-group accuracy", correct, groups))
+        expected = tuple(self.facts()["training"]) if self.training else ()
+        found.append(WorstGroup("worst-group accuracy", correct, groups, expected))
         if self.training:
             found += self._weighed(correct, groups)
         return found

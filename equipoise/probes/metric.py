@@ -65,11 +65,13 @@ class WorstGroup:
         name: in words.
         correct: zeros and ones, with shape (N,).
         groups: the group of each image, with shape (N,).
+        expected: groups without which the worst is not known; those of the images when empty.
     """
 
     name: str
     correct: NDArray
     groups: NDArray
+    expected: tuple[str, ...] = ()
     unit: Unit = field(default="share", init=False)
     better: Better = field(default="high", init=False)
 

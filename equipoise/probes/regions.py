@@ -73,10 +73,10 @@ class Regions(Probe):
     name: ClassVar[str] = "regions"
     types: ClassVar[Mapping[str, str]] = {
         "levels": "FLOAT[]",
-        "object": "FLOAT[]",
-        "background": "FLOAT[]",
-        "sensitivity": "FLOAT",
-        "area": "FLOAT",
+        "object": "DOUBLE[]",
+        "background": "DOUBLE[]",
+        "sensitivity": "DOUBLE",
+        "area": "DOUBLE",
         "forwards": "INTEGER",
         "picture": "BLOB",
     }

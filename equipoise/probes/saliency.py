@@ -4,9 +4,10 @@ Notation. Image x has a mask m in [0, 1] over its P pixels, 1 where the object i
 the classifier looks. Two maps are measured:
 
     gradient    sum over channels of |d l / d x|, l being the log-odds against the predicted class
-    cam         Grad-CAM of the predicted class c at the last convolution-like layer, whose activations A_k have a
-                height and a width: relu(sum_k alpha_k A_k), alpha_k the mean over positions of d z_c / d A_k, resized
-                to the image. Networks without such a layer have none.
+    cam         Grad-CAM of the predicted class c at the last convolution, or the last part of the network that is made
+                of some, whose activations A_k have a height and a width: relu(sum_k alpha_k A_k), alpha_k the mean over
+                positions of d z_c / d A_k, resized to the image. Networks without convolutions have none; of a vision
+                transformer it is the layer that cuts patches.
 
 and of each
 
@@ -61,7 +62,7 @@ class Saliency(Probe):
 
     name: ClassVar[str] = "saliency"
     types: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(NAMES, "FLOAT"),
+        **dict.fromkeys(NAMES, "DOUBLE"),
         "forwards": "INTEGER",
         "backwards": "INTEGER",
         "picture": "BLOB",
@@ -119,7 +120,11 @@ def _maps(
         ):
             seen[:] = [output]
 
-    hooks = [module.register_forward_hook(keep) for module in classifier.net.modules()]
+    hooks = [
+        module.register_forward_hook(keep)
+        for module in classifier.net.modules()
+        if any(isinstance(part, nn.Conv2d) for part in module.modules())
+    ]
     try:
         with torch.enable_grad():
             pixels = images.detach().clone().requires_grad_(True)

@@ -29,7 +29,6 @@ class Spurious:
         design: of the model whose charts these are.
         seeds: how many trainings each point stands for.
         steps: of each of them.
-        threats: what robust accuracy was measured at.
         sentence: for the summary.
     """
 
@@ -37,7 +36,6 @@ class Spurious:
     design: PairedDesign | None
     seeds: int
     steps: int
-    threats: list[str]
     sentence: str
 
 
@@ -58,12 +56,13 @@ def lay_spurious(reading: Reading) -> Spurious:
             "sensitivity": _over_radius(rows, "sensitivity", "Relative sensitivity"),
             "gone": _over_radius(rows, "gone", "Accuracy lost, points"),
             "reversed": _over_radius(rows, "reversed", "Accuracy lost, points"),
-            "kept": _over_correlation(rows),
+            "inside": _over_radius(rows, "inside", "Share of the gradient on the digit"),
+            "kept": _over_correlation(rows, "robust"),
+            "lost": _over_correlation(rows, "robust_gone"),
         },
         design,
         rows[0]["seeds"] if rows else 0,
         rows[0]["steps"] if rows else 0,
-        list(dict.fromkeys(row["threat"] for row in rows)),
         _in_short(rows),
     )
 
@@ -72,12 +71,11 @@ def _over_radius(rows: Rows, field: str, title: str) -> list[Figure]:
     """A number against the radius of training, one chart for each norm, one line for each correlation."""
     if not rows:
         return []
-    points = field != "sensitivity"
-    ends = [row[f"{field}_{end}"] for row in rows for end in ("low", "high")]
+    points = field not in ("sensitivity", "inside")
     axis = alt.Y(
         "share:Q",
         title=title,
-        scale=scale(_around([end for end in ends if end is not None])),
+        scale=scale(_around(_ends(rows, field))),
         axis=alt.Axis(labelExpr="format(100 * datum.value, '+d')", tickCount=5)
         if points
         else alt.Axis(tickCount=5),
@@ -106,12 +104,11 @@ def _over_radius(rows: Rows, field: str, title: str) -> list[Figure]:
     return figures
 
 
-def _over_correlation(rows: Rows) -> list[Figure]:
-    """Robust accuracy where the correlation is kept, against the correlation: a line for each radius of training."""
+def _over_correlation(rows: Rows, field: str) -> list[Figure]:
+    """Robust accuracy where the correlation is kept, or gone, against that of training: a line for each radius."""
     if not rows:
         return []
-    ends = [row[f"robust_{end}"] for row in rows for end in ("low", "high")]
-    y = domain([min(1.0, max(0.0, end)) for end in ends if end is not None])
+    y = domain(_ends(rows, field))
     axis = alt.Y("share:Q", title="Robust accuracy", scale=scale(y), axis=percents())
     figures = []
     for mine in grouped(rows, "norm").values():
@@ -120,10 +117,10 @@ def _over_correlation(rows: Rows) -> list[Figure]:
                 "series": f"radius {row['trained']}",
                 "correlation": row["correlation"],
                 "at": f"correlation {row['correlation']:g}",
-                "share": row["robust"],
-                "low": row["robust_low"],
-                "high": row["robust_high"],
-                "text": written(row["robust"], row["robust_low"], row["robust_high"]),
+                "share": row[field],
+                "low": row[f"{field}_low"],
+                "high": row[f"{field}_high"],
+                "text": written(row[field], row[f"{field}_low"], row[f"{field}_high"]),
             }
             for row in sorted(mine, key=lambda row: (row["rung"], row["correlation"]))
         ]
@@ -137,7 +134,7 @@ def _over_correlation(rows: Rows) -> list[Figure]:
                 colours=colours,
                 x=alt.X(
                     "correlation:Q",
-                    title="Correlation in training and at test time",
+                    title="Correlation in training",
                     scale=alt.Scale(nice=False, zero=False),
                     axis=alt.Axis(
                         values=sorted({row["correlation"] for row in mine}),
@@ -149,6 +146,12 @@ def _over_correlation(rows: Rows) -> list[Figure]:
             )
         )
     return figures
+
+
+def _ends(rows: Rows, field: str) -> list[float]:
+    """All that an axis has to hold."""
+    found = [row[name] for row in rows for name in (field, f"{field}_low", f"{field}_high")]
+    return [end for end in found if end is not None]
 
 
 def _series(row: dict[str, Any]) -> str:

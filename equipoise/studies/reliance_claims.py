@@ -33,7 +33,7 @@ from equipoise.studies.sample_sizes import Arm
 from equipoise.studies.words import said
 from equipoise.theory import NORMS, PairedDesign
 
-__all__ = ["drop", "gap", "sensitivity", "weigh_reliance"]
+__all__ = ["drop", "gap", "known", "sensitivity", "weigh_reliance"]
 
 RESAMPLES = 1000
 
@@ -106,6 +106,8 @@ def _model(design: PairedDesign) -> Iterator[Claim]:
             f"share of the weights on spurious features at {at} and scale {small:g}",
             _exact(narrow[p].reliance.share),
             classifier=names[p],
+            bound=1e-9,
+            source="measure",
             control=f"At scale {large:g} it is {wide[p].reliance.share:.4f}.",
         )
     yield judge(
@@ -113,6 +115,7 @@ def _model(design: PairedDesign) -> Iterator[Claim]:
         f"Against l∞ reliance begins above scale 1 / |ρ| = {design.onset:.4g}: at {large:g} there is some.",
         f"share of the weights on spurious features at {at}",
         _exact(wide[math.inf].reliance.share),
+        bound=1e-9,
         source="measure",
     )
     yield judge(
@@ -133,6 +136,7 @@ def _model(design: PairedDesign) -> Iterator[Claim]:
             _exact(found.errors[2] - found.errors[0]),
             classifier=names[p],
             bound=1e-9,
+            source="measure",
             control=f"Standard training: {standard.errors[2] - standard.errors[0]:.4f}.",
         )
     for p in NORMS:
@@ -143,6 +147,7 @@ def _model(design: PairedDesign) -> Iterator[Claim]:
             _exact(wide[p].alone - wide[p].risk),
             classifier=names[p],
             bound=1e-9,
+            source="measure",
         )
 
 
@@ -158,6 +163,7 @@ def _backgrounds(found: Correlations) -> Iterator[Claim]:
             f"background gap less that of standard training, trained at correlation {top:g}",
             more,
             classifier=arm.name,
+            source="measure",
             control=f"Gaps: {said(across_trainings(gap(found, top, arm)))}, standard training "
             f"{said(across_trainings(gap(found, top, standard)))}. Trained at {first:g} they differ by {said(calm)}. "
             f"{_loss(found, top, arm)}",
@@ -171,11 +177,12 @@ def _backgrounds(found: Correlations) -> Iterator[Claim]:
             f"relative sensitivity of standard training less this one's, trained at correlation {top:g}",
             sensitivity(pair, labels),
             classifier=arm.name,
+            source="measure",
             control=f"Sensitivities: {said(sensitivity(pair[1:], labels))}, standard training "
             f"{said(sensitivity(pair[:1], labels))}.",
         )
     for arm in found.arms:
-        mine, theirs = found.inside(top, arm), found.inside(top, standard)
+        mine, theirs = known(found.inside(top, arm), found.inside(top, standard))
         yield judge(
             "B3",
             "Less of the input gradient of adversarially trained classifiers is on the object.",
@@ -199,6 +206,7 @@ def _drops(found: Correlations) -> Iterator[Claim]:
                     "drop in standard accuracy less that of standard training",
                     across_trainings(mine - theirs),
                     classifier=arm.name,
+                    source="measure",
                     control=f"Drops: {said(across_trainings(mine))}, standard training "
                     f"{said(across_trainings(theirs))}.",
                 )
@@ -219,6 +227,7 @@ def _preserved(found: Correlations) -> Iterator[Claim]:
                 f"robust accuracy trained and tested at {top:g} less that at {first:g}",
                 across_trainings(high - low),
                 classifier=name,
+                source="measure",
                 control=f"Robust accuracies: {said(across_trainings(high))} and {said(across_trainings(low))}. "
                 f"{_loss(found, top, arm)}",
             )
@@ -230,6 +239,12 @@ def _preserved(found: Correlations) -> Iterator[Claim]:
                 classifier=name,
                 source="ours",
             )
+
+
+def known(*arrays: NDArray) -> list[NDArray]:
+    """The digits that have a number in all trainings: a gradient of 0 is nowhere."""
+    kept = ~np.any([np.isnan(array).any(0) for array in arrays], axis=0)
+    return [array[:, kept] for array in arrays]
 
 
 def _loss(found: Correlations, rho: float, arm: Arm) -> str:

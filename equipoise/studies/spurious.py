@@ -11,22 +11,26 @@ on five benchmarks; `spurious_models` does that with whatever networks and bench
 radii and correlations of the embedded study are our choice, and so are the settings of the theory.
 """
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equipoise.audit import Estimate, Run, audit, write_claims, write_exhibits
+from equipoise.audit.intervals import LEVEL, highest_share, lowest_share
 from equipoise.audit.statistics import across_trainings
 from equipoise.errors import EquipoiseError
 from equipoise.images import load_images
 from equipoise.norms import Threat, format_radius, parse_threat
 from equipoise.probes import Adversarial, Groups, Regions, Saliency, Standard
 from equipoise.report import report
+from equipoise.report.figure import DASHES
 from equipoise.studies.correlations import GONE, Correlations, photos, train_correlations
-from equipoise.studies.reliance_claims import drop, gap, sensitivity, weigh_reliance
+from equipoise.studies.reliance_claims import drop, gap, known, sensitivity, weigh_reliance
 from equipoise.studies.sample_sizes import STANDARD, Arm
 from equipoise.theory import PairedDesign
 from equipoise.training import Recipe
@@ -127,6 +131,10 @@ class SpuriousSettings:
                 f"The study needs two or more correlations that rise from {GONE} to at most 1, not "
                 f"{' '.join(f'{rho:g}' for rho in rhos) or 'none'}."
             )
+        if len(self.design.scales) > len(DASHES):
+            raise EquipoiseError(
+                f"The study draws at most {len(DASHES)} scales of its model, not {len(self.design.scales)}."
+            )
         for name, least in (("seeds", 2), ("steps", 1), ("attack_steps", 1), ("attacked", 20)):
             if getattr(self, name) < least:
                 raise EquipoiseError(
@@ -211,19 +219,27 @@ def _rows(found: Correlations) -> list[dict[str, Any]]:
 def _measured(found: Correlations, rho: float, arm: Arm, norm: str) -> dict[str, float]:
     shares = np.array([found.noisy(rho, arm)])
     estimates: dict[str, Estimate] = {
-        "accuracy": across_trainings(found.right(rho, arm, "own")),
+        "accuracy": _share(found.right(rho, arm, "own")),
         "gap": across_trainings(gap(found, rho, arm)),
         "gone": across_trainings(drop(found, rho, arm, "gone")),
         "reversed": across_trainings(drop(found, rho, arm, "reversed")),
-        "robust": across_trainings(found.robust(rho, arm, "own", norm)),
-        "robust_gone": across_trainings(found.robust(rho, arm, "gone", norm)),
+        "robust": _share(found.robust(rho, arm, "own", norm)),
+        "robust_gone": _share(found.robust(rho, arm, "gone", norm)),
         "sensitivity": sensitivity(shares, found.labels(rho)),
-        "inside": across_trainings(found.inside(rho, arm)),
+        "inside": _share(*known(found.inside(rho, arm))),
     }
     rows: dict[str, float] = {}
     for name, one in estimates.items():
-        low, high = one.low, one.high
-        if name in ("accuracy", "robust", "robust_gone", "inside"):
-            low, high = max(low, 0.0), min(high, 1.0)
-        rows |= {name: one.value, f"{name}_low": low, f"{name}_high": high}
+        rows |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     return rows
+
+
+def _share(right: NDArray) -> Estimate:
+    """A share over trainings and digits, inside [0, 1]; where all answers are alike, the digits alone bound it."""
+    found = across_trainings(right)
+    if right.size and math.isnan(found.low) and found.value in (0, 1):
+        digits = right.shape[1]
+        ones, tail = found.value * digits, (1 - LEVEL) / 2
+        low, high = lowest_share(ones, digits, tail), highest_share(ones, digits, tail)
+        return Estimate(found.value, low, high, digits, "Clopper-Pearson")
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))

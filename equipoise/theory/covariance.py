@@ -24,7 +24,12 @@ def check_covariance(given: ArrayLike, what: str) -> NDArray:
     Raises:
         EquipoiseError: for another shape, or a matrix that is not finite, not symmetric or not positive semidefinite.
     """
-    matrix = np.array(given, float)
+    try:
+        matrix = np.array(given, float)
+    except (TypeError, ValueError):
+        raise EquipoiseError(
+            f"{what} needs a covariance of numbers with shape (m, m), not {given!r}."
+        ) from None
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise EquipoiseError(f"{what} needs a covariance with shape (m, m), not {matrix.shape}.")
     if not np.isfinite(matrix).all():

@@ -25,7 +25,8 @@ References:
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,12 +80,16 @@ class CoreSpurious:
     def __post_init__(self) -> None:
         covariance = check_covariance(self.covariance, "CoreSpurious")
         check_definite(covariance, "CoreSpurious")
-        theta, m = np.array(self.theta, float), len(covariance)
+        m = len(covariance)
+        try:
+            theta = np.array(self.theta, float)
+        except (TypeError, ValueError):
+            theta = np.empty(0)
         if theta.shape != (m,) or not np.isfinite(theta).all():
             raise EquipoiseError(
                 f"CoreSpurious needs finite theta with shape ({m},), one weight a feature, not {self.theta!r}."
             )
-        if not (math.isfinite(self.noise) and self.noise >= 0):
+        if not (isinstance(self.noise, Real) and math.isfinite(self.noise) and self.noise >= 0):
             raise EquipoiseError(
                 f"CoreSpurious needs a finite noise of at least 0, not {self.noise!r}."
             )
@@ -284,9 +289,11 @@ def _norm(p: float, what: str) -> float:
 
 def _indices(core: Sequence[int], m: int) -> tuple[int, ...]:
     """The core features in order."""
-    given = list(core)
+    given: list[Any] = [core] if isinstance(core, int | np.integer) else list(core)
     wrong = [
-        j for j in given if isinstance(j, bool) or not isinstance(j, Integral) or not 0 <= j < m
+        j
+        for j in given
+        if isinstance(j, bool) or not isinstance(j, int | np.integer) or not 0 <= j < m
     ]
     if wrong:
         raise EquipoiseError(
