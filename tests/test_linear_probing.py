@@ -15,7 +15,7 @@ from equipoise.images import Arrays
 from equipoise.report.reading import _judged
 from equipoise.training import fit_head, linear_probing, transfer
 
-FACTS = {"norm": "l2", "radius": 0.5, "objective": {"name": "pgd"}, "images": 5}
+FACTS = {"norm": "l2", "radius": 0.5, "objective": {"name": "pgd"}, "network": "mlp", "images": 5}
 
 
 def pixels(features=6, classes=3, seed=0):
@@ -141,7 +141,8 @@ def test_facts_keep_the_place_on_the_ladder(trained):
     images = eq.load_images("digits", split="test").subset(100)
     found = fit_head(rung, images, decays=[0.1], shown=False)
     judged = _judged("x", {"facts": found.facts})
-    assert (judged.ladder, judged.radius, judged.objective) == ("l2", 0.5, "pgd")
+    assert (judged.norm, judged.radius, judged.objective) == ("l2", 0.5, "pgd")
+    assert judged.network == "mlp"
     assert found.facts["backbone"]["facts"] == FACTS
     assert found.facts["backbone"]["fingerprint"] == rung.fingerprint()
     assert found.facts["images"] == 100

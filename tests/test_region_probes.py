@@ -23,6 +23,7 @@ from equipoise.probes import (
     Request,
     Saliency,
     Shift,
+    backgrounds,
     load_probe,
     relative_sensitivity,
 )
@@ -297,6 +298,21 @@ def test_the_challenge_agrees_with_trying_every_background(monkeypatch):
     fewer = ask(Backgrounds("made", limit=10), classifier, data)
     assert fewer["tried"].max() == 10
     assert (fewer["stands"][stood] == True).all()  # noqa: E712
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_backgrounds_are_kept_in_eight_bits_without_any_change(monkeypatch, mixed):
+    """Every value that eight bits have, and, where asked for, one background in the second part that they lack."""
+    levels = torch.arange(256).repeat(9)[: 70 * 32].view(70, 2, 4, 4).float().numpy()
+    pixels = torch.from_numpy(levels / np.float32(255))
+    if mixed:
+        pixels[69, 0, 0, 0] = 0.1234
+    scenes = Arrays(pixels, [0] * 70, ("a", "b"))
+    monkeypatch.setattr("equipoise.probes.backgrounds.load_images", lambda spec: scenes)
+    probe = Backgrounds("made")
+    kept = probe._pixels
+    assert kept.dtype == (torch.float32 if mixed else torch.uint8)
+    assert torch.equal(backgrounds._values(kept), pixels)
 
 
 def test_backgrounds_of_another_shape_are_refused(monkeypatch):

@@ -324,6 +324,45 @@ def test_the_summary_names_the_objective_where_there_are_several(several, run):
     assert "madry2018" in page and "zhang2019" in page and "tsipras2019" not in page
 
 
+def test_every_network_has_ladders_of_its_own(tmp_path):
+    rungs = [
+        eq.wrap(
+            linear(10, (1, 8, 8), seed=k).net,
+            name=f"{network}-{radius:g}",
+            facts={"norm": "l2" if radius else None, "radius": radius, "network": network},
+        )
+        for k, (network, radius) in enumerate(
+            [
+                ("deep", 1.0),
+                ("deep", 0.0),
+                ("flat", 0.0),
+                ("flat", 0.5),
+                ("flat", 1.0),
+                ("one", 0.0),
+            ]
+        )
+    ]
+    run = eq.audit(rungs, "digits", ["standard", THREAT], tmp_path / "run", limit=24)
+    reading = Reading(run)
+    ladders = {name: [j.name for j in rungs] for name, rungs in reading.ladders.items()}
+    assert ladders == {
+        "l2, deep": ["deep-0", "deep-1"],
+        "l2, flat": ["flat-0", "flat-0.5", "flat-1"],
+    }
+    assert not reading.ordered
+    assert [j.name for j in reading.classifiers] == [rung.name for rung in rungs]
+    for name, figure in zip(ladders, along_ladder(reading), strict=True):
+        assert figure.title == f"Trained against {name}"
+        shown = {row["classifier"] for row in figure.spec["datasets"]["rows"]}
+        assert shown == set(ladders[name])
+    (figure,) = trade_off(reading)
+    assert [len(figure.spec["datasets"][f"path-{name}"]) for name in ladders] == [2, 3]
+    assert "in training of deep" in tell(reading).sentences[0]
+    # One network needs no name.
+    alone = Reading(eq.audit(rungs[2:5], "digits", ["standard"], tmp_path / "alone", limit=24))
+    assert list(alone.ladders) == ["l2"] and alone.ordered
+
+
 # Verdicts that checks speak against
 
 
@@ -474,7 +513,11 @@ class Told:
         self.answers = answers
         self.classifiers = tuple(
             SimpleNamespace(
-                name=name, trained=name, radius=float(name) if ladder else None, objective=None
+                name=name,
+                trained=name,
+                radius=float(name) if ladder else None,
+                objective=None,
+                network=None,
             )
             for name in answers
         )

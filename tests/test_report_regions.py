@@ -329,7 +329,7 @@ def test_an_unfinished_run_has_a_page_of_what_is_there(run, tmp_path, kept):
 
 def test_the_papers_behind_the_probes_are_named_once(reading):
     found = "".join(references(reading))
-    for key in ("moayeri2022", "singla2022", "selvaraju2017", "xiao2021", "sagawa2020"):
+    for key in ("moayeri2022study", "singla2022", "selvaraju2017", "xiao2021", "sagawa2020"):
         assert found.count(f"{{{key},") == 1
 
 

@@ -17,7 +17,13 @@ import torch
 from torch.nn import functional as F
 
 import equipoise as eq
-from equipoise.classifiers import ResNet, convert_robust_imagenet, robust_imagenet, torch_files
+from equipoise.classifiers import (
+    ResNet,
+    convert_robust_imagenet,
+    name_net,
+    robust_imagenet,
+    torch_files,
+)
 from equipoise.cli import main
 from equipoise.report.reading import _judged
 
@@ -262,6 +268,7 @@ def test_a_checkpoint_becomes_the_classifier_that_was_saved(legacy, where, small
     assert all(torch.equal(found[key], value) for key, value in small.state_dict().items())
     assert classifier.classes is None
     assert classifier.name == "resnet18_l2_eps0.5"
+    assert classifier.facts["network"] == "resnet18"
     assert not any(p.requires_grad or p.is_meta for p in classifier.parameters())
     assert "cox" not in sys.modules
 
@@ -281,6 +288,7 @@ def test_shapes_tell_all_networks_apart(depth, width, blocks, convs, count):
         net = ResNet(shape=(3, 224, 224), classes=7, depth=depth, width=width)
     shapes = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     assert robust_imagenet._network(shapes).settings == net.settings
+    assert name_net(net) == f"{'wide_' * (width > 1)}resnet{depth}{'_2' * (width > 1)}"
 
 
 @pytest.mark.parametrize(

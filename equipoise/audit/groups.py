@@ -28,19 +28,22 @@ from numpy.typing import NDArray
 
 from equipoise.audit.intervals import (
     LEVEL,
-    RESAMPLES,
     Estimate,
     highest_share,
     lowest_share,
     nothing,
     wilson,
 )
+from equipoise.audit.resampling import resample
 from equipoise.probes import Contrast, Sensitivity, WorstGroup, relative_sensitivity
 
-__all__ = ["estimate_contrast", "estimate_sensitivity", "estimate_worst"]
+__all__ = ["WIDE", "estimate_contrast", "estimate_sensitivity", "estimate_worst"]
 
 FEWEST = 10
 """Images' worth of right and of wrong answers below which a bootstrap would be too narrow."""
+
+WIDE = "Clopper-Pearson of both"
+"""The method that then stands in."""
 
 
 def estimate_contrast(metric: Contrast) -> Estimate:
@@ -95,20 +98,8 @@ def estimate_sensitivity(metric: Sensitivity, *, seed: int = 0) -> Estimate:
             for bound in (lowest_share, highest_share)
         )
         low, high = relative_sensitivity([highs[0], lows[0]], [lows[1], highs[1]])
-        return Estimate(value, float(low), float(high), len(pairs), "Clopper-Pearson of both")
-    rng = np.random.default_rng(seed)
-    means = np.zeros((RESAMPLES, 2))
-    for label, size in enumerate(sizes):
-        own = pairs[place == label]
-        # How often each image of the class is drawn is all that a mean needs; a few resamples at a time.
-        chunk = max(1, 1_000_000 // size)
-        for start in range(0, RESAMPLES, chunk):
-            part = means[start : start + chunk]
-            part += (
-                rng.multinomial(size, np.full(size, 1 / size), len(part)) @ own / size / len(sizes)
-            )
-    resampled = relative_sensitivity(means[:, 0], means[:, 1])
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return Estimate(value, float(low), float(high), len(pairs), WIDE)
+    low, high = np.quantile(resample([metric], seed=seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high), len(pairs), "bootstrap within classes")
 
 

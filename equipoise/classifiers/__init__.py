@@ -4,7 +4,14 @@ from pathlib import Path
 
 from equipoise.classifiers import foreign
 from equipoise.classifiers.classifier import Classifier, check_range, precision, wrap
-from equipoise.classifiers.folder import NETS, build_net, load_folder, save_classifier
+from equipoise.classifiers.folder import (
+    NETS,
+    Net,
+    build_net,
+    load_folder,
+    name_net,
+    save_classifier,
+)
 from equipoise.classifiers.mapped import IMAGENET, Mapped, Rule, is_right, read_as, unread
 from equipoise.classifiers.mlp import MLP
 from equipoise.classifiers.nearest import NearestImages
@@ -24,7 +31,9 @@ __all__ = [
     "save_classifier",
     "convert_robust_imagenet",
     "build_net",
+    "name_net",
     "NETS",
+    "Net",
     "MLP",
     "NearestImages",
     "ResidualNet",

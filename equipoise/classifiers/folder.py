@@ -17,7 +17,7 @@ from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import write_json
 from equipoise.weights import load_weights, read_description, save_weights
 
-__all__ = ["NETS", "build_net", "load_folder", "save_classifier"]
+__all__ = ["NETS", "Net", "build_net", "load_folder", "name_net", "save_classifier"]
 
 FORMAT = 1
 Net = MLP | ResidualNet | ResNet | NearestImages
@@ -43,6 +43,17 @@ def build_net(kind: str, settings: Mapping[str, Any]) -> Net:
         raise EquipoiseError(
             f"Cannot build the network {kind!r} from {dict(settings)}: {error}."
         ) from None
+
+
+def name_net(net: Net) -> str:
+    """A short name of a network of `NETS`, the same for images of any size and any number of classes: ``resnet18``,
+    ``wide_resnet50_2``, ``mlp(widths=[256, 256])``."""
+    settings = {k: v for k, v in net.settings.items() if k not in ("shape", "classes")}
+    if isinstance(net, ResNet):
+        name, width = f"resnet{settings['depth']}", settings["width"]
+        return name if width == 1 else f"wide_{name}_{width}"
+    kind = next(k for k, made in NETS.items() if type(net) is made)
+    return f"{kind}({', '.join(f'{k}={v}' for k, v in settings.items())})"
 
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from equipoise.classifiers.classifier import Classifier, wrap
-from equipoise.classifiers.folder import save_classifier
+from equipoise.classifiers.folder import name_net, save_classifier
 from equipoise.classifiers.resnet import BLOCKS, BOTTLENECK, ResNet
 from equipoise.classifiers.torch_files import Stored, TorchFile
 from equipoise.errors import EquipoiseError
@@ -121,6 +121,7 @@ def load_robust_imagenet(path: Path) -> Classifier:
                 "file": path.name,
                 "sha256": checksum(path),
                 "shape": list(SHAPE),
+                "network": name_net(net),
                 **_trained_for(path.stem),
             },
         )

@@ -306,12 +306,20 @@ def spurious(
     steps: int = 300,
     attack_steps: int = 4,
     attacked: int = 150,
+    models: Path | None = None,
+    benchmarks: Words = None,
+    heads: Words = None,
+    limit: int = 0,
+    backgrounds: int = 20,
+    skip_broken: bool = False,
     seed: int = 0,
     device: str = "auto",
 ) -> None:
     """What does adversarial training do to robustness against natural shifts? arXiv 2209.07592.
 
-    Without options on the embedded digits on photographs, in some minutes on two CPU cores.
+    Without options on the embedded digits on photographs, in some minutes on two CPU cores. With --models and
+    --benchmarks it trains nothing, audits a folder of classifiers on published benchmarks and writes a page for each;
+    the options from --correlations to --attacked then have no use, but for --batch.
 
     Parameters
     ----------
@@ -345,11 +353,30 @@ def spurious(
         Of projected gradient ascent in each step of adversarial training.
     attacked
         At most so many test images for attacks, noise and gradients, which take long.
+    models
+        Folder of *.ckpt files of the robust ImageNet ResNets, and of folders with a classifier.json.
+    benchmarks
+        rival10:PATH, salient-imagenet:PATH?images=PATH, imagenet9:PATH, waterbirds:PATH, objectnet:PATH?source=PATH or
+        digits-on-photos, with their options; each kind once.
+    heads
+        Kinds of benchmarks for which every classifier gets a new linear head; none for none. [default: waterbirds]
+    limit
+        At most so many images of each benchmark, a random sample; 0 for all.
+    backgrounds
+        How many backgrounds each object is put onto where a benchmark has some, a random sample; 0 for all.
+    skip_broken
+        Leave out images of a benchmark that cannot be read, and record them, instead of stopping.
     seed
         Of everything random.
     device
         auto, cpu, cuda or cuda:1.
     """
+    if models or benchmarks:
+        kept = {"batch": batch, "skip_broken": skip_broken, "seed": seed, "device": device}
+        run_models(
+            models, benchmarks, out, heads=heads, limit=limit, backgrounds=backgrounds, **kept
+        )
+        return
     from equipoise.specs import parse_number
     from equipoise.studies import SpuriousSettings
     from equipoise.studies import spurious as run_study
@@ -380,6 +407,51 @@ def spurious(
         ),
     )
     _print_claims(run, page)
+
+
+def run_models(
+    models: Path | None,
+    benchmarks: list[str] | None,
+    out: Path,
+    *,
+    heads: list[str] | None = None,
+    limit: int = 0,
+    backgrounds: int = 20,
+    batch: int = 64,
+    skip_broken: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Audits a folder of classifiers on benchmarks, and prints the claims of each as soon as it is done."""
+    from equipoise.errors import EquipoiseError
+    from equipoise.studies import HEADS, audit_benchmarks, without_standard
+
+    if not models or not benchmarks:
+        given, lacking = ("--models", "--benchmarks") if models else ("--benchmarks", "--models")
+        raise EquipoiseError(
+            f"The option {given} needs {lacking} too: classifiers, and images to audit them on."
+        )
+    found = audit_benchmarks(
+        models,
+        benchmarks,
+        out,
+        heads=() if heads == ["none"] else heads or HEADS,
+        limit=limit or None,
+        backgrounds=backgrounds,
+        batch=batch,
+        skip_broken=skip_broken,
+        seed=seed,
+        device=device,
+    )
+    for run, page in found:
+        say(f"{run.record['data']['spec']}: {len(run.classifiers)} classifiers")
+        for network in without_standard(run):
+            of = f" of {network}" if network else ""
+            say(f"No claims{of}: a standard classifier, of radius 0, is needed to compare with.")
+        if run.claims():
+            _print_claims(run, page)
+        else:
+            say(f"Page: {page}")
 
 
 def _print_claims(run: Any, page: Path) -> None:

@@ -1,7 +1,7 @@
 """One sentence about the two ends of a ladder, on what was measured of backgrounds, groups or objects.
 
-Of what was asked for one thing is said, the first of: the background gap, accuracy on the worst group, the relative
-sensitivity to the object.
+Of what was asked for one thing is said, the first of: the background gap, accuracy on the worst group, the drop from a
+source to a target, the relative sensitivity to the object.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,9 @@ from equipoise.report.regions import NOISES, SENSITIVITY
 from equipoise.report.words import number, percent, span
 
 __all__ = ["at_the_ends"]
+
+DROPS = ("drop", "drop (strict)")
+"""The drop of classifiers of the images' own classes, and of ImageNet's by its authors' rule."""
 
 
 def at_the_ends(reading: Reading, ends: Mapping[str, Judged]) -> str:
@@ -30,6 +33,11 @@ def at_the_ends(reading: Reading, ends: Mapping[str, Judged]) -> str:
         said = _each(reading, ends, spec, WORST, _share)
         if said:
             return f"Accuracy on the worst group is {said}."
+    for spec in groups:
+        for drop in DROPS:
+            said = _each(reading, ends, spec, drop, _points)
+            if said:
+                return f"The drop in accuracy from the source to the target is {said}."
     for spec in reading.specs(Regions):
         probe = load_probe(spec)
         noise = NOISES[probe.noise] if isinstance(probe, Regions) else ""

@@ -2,11 +2,12 @@
 
 Classifiers that carry the facts `norm` and `radius` of their training form a ladder for each norm, and for each
 objective other than PGD training a ladder of its own; standard training, of radius 0, is the lowest rung of every one.
-When all classifiers stand on one ladder they are ordered along it.
+Where their fact `network` tells several networks apart, such as ResNets of 18 and of 50 layers, each has ladders of its
+own. When all classifiers stand on one ladder they are ordered along it.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,19 +30,26 @@ UNNAMED = (None, "standard", "pgd", "adversarial")
 
 @dataclass(frozen=True)
 class Judged:
-    """A classifier, with the norm, the radius and the objective it was trained for where it says so."""
+    """A classifier, with the norm, the radius and the objective it was trained for where it says so.
+
+    Attributes:
+        network: what it is, in a run of several networks; None where all are one.
+    """
 
     name: str
     norm: str | None
     radius: float | None
     objective: str | None
+    network: str | None = None
 
     @property
     def ladder(self) -> str | None:
-        """The name of the ladder it stands on: ``l2``, or ``l2, trades``; none at radius 0, which is on all of them."""
+        """The name of the ladder it stands on: ``l2``, ``l2, trades`` or ``l2, resnet50``; none at radius 0, which is
+        on all of its network's."""
         if not (self.radius and self.norm):
             return None
-        return self.norm if self.objective in UNNAMED else f"{self.norm}, {self.objective}"
+        objective = None if self.objective in UNNAMED else self.objective
+        return ", ".join(filter(None, (self.norm, objective, self.network)))
 
     @property
     def trained(self) -> str:
@@ -105,6 +113,8 @@ class Reading:
     def classifiers(self) -> tuple[Judged, ...]:
         """Those judged, along their ladder when there is exactly one, otherwise in the order they were given."""
         judged = [_judged(name, about) for name, about in self.record["classifiers"].items()]
+        if len({j.network for j in judged}) == 1:
+            judged = [replace(j, network=None) for j in judged]
         stated = len(judged) > 1 and all(j.radius is not None for j in judged)
         if stated and len({j.ladder for j in judged if j.radius}) == 1:
             judged.sort(key=lambda j: j.radius or 0.0)
@@ -120,15 +130,15 @@ class Reading:
     def ladders(self) -> dict[str, tuple[Judged, ...]]:
         """Rungs by the name of the ladder, lowest first, of every ladder with at least two radii."""
         rungs = [j for j in self.classifiers if j.radius is not None]
-        names = dict.fromkeys(j.ladder for j in rungs if j.ladder)
+        names = {j.ladder: j.network for j in rungs if j.ladder}
         found = {
             name: tuple(
                 sorted(
-                    (j for j in rungs if not j.radius or j.ladder == name),
+                    (j for j in rungs if (j.ladder or name) == name and j.network == network),
                     key=lambda j: j.radius or 0.0,
                 )
             )
-            for name in names
+            for name, network in names.items()
         }
         return {name: rungs for name, rungs in found.items() if len({j.radius for j in rungs}) > 1}
 
@@ -285,8 +295,9 @@ def _judged(name: str, about: dict[str, Any]) -> Judged:
     radius, norm, settings = facts.get("radius"), facts.get("norm"), facts.get("objective")
     known = settings.get("name") if isinstance(settings, dict) else None
     objective = None if known is None else str(known)
+    network = str(facts["network"]) if facts.get("network") else None
     if isinstance(radius, bool) or not isinstance(radius, int | float):
-        return Judged(name, None, None, objective)
+        return Judged(name, None, None, objective, network)
     if not math.isfinite(radius) or radius < 0 or (radius > 0 and not norm):
-        return Judged(name, None, None, objective)
-    return Judged(name, str(norm) if norm else None, float(radius), objective)
+        return Judged(name, None, None, objective, network)
+    return Judged(name, str(norm) if norm else None, float(radius), objective, network)

@@ -38,6 +38,8 @@ def tell(reading: Reading) -> Story:
         low, high = _called(reading, rungs)
         if sentence := at_the_ends(reading, {low: rungs[0], high: rungs[-1]}):
             story = Story((*story.sentences, sentence), story.method)
+    if not story.sentences:
+        return Story(("Nothing has been measured yet that a sentence could be made of.",), "")
     return story
 
 
@@ -73,10 +75,12 @@ def _ladder_for(reading: Reading, under: Under) -> Sequence[Judged]:
 
 
 def _objective(reading: Reading, rungs: Sequence[Judged]) -> str:
-    """How a sentence names the objective of some rungs: `` with trades``; nothing where PGD is the only one."""
-    named = rungs[-1].objective
+    """How a sentence names the objective and the network of some rungs: `` with trades``, `` of resnet50``; nothing
+    where PGD is the only objective and there is one network."""
+    named, network = rungs[-1].objective, rungs[-1].network
     usual = all(ladder[-1].objective in UNNAMED for ladder in reading.ladders.values())
-    return "" if usual or named is None else f" with {named}"
+    objective = "" if usual or named is None else f" with {named}"
+    return objective if network is None else f"{objective} of {network}"
 
 
 def _comparable(reading: Reading, judged: Sequence[Judged], under: Under) -> list[Judged]:
@@ -230,8 +234,6 @@ def _left_out(names: Sequence[str]) -> tuple[str, ...]:
 
 def _plain(reading: Reading, under: Under | None) -> Story:
     measured = [j for j in reading.classifiers if reading.standard_accuracy(j.name)]
-    if not measured:
-        return Story(("Nothing has been measured yet that a sentence could be made of.",), "")
     return Story(_levels(reading, measured, under), "")
 
 

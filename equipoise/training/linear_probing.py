@@ -68,7 +68,7 @@ def fit_head(
 ) -> Classifier:
     """A classifier of the classes of `images`: the features of `classifier`, and a head fitted to them.
 
-    Its facts keep the `norm`, `radius` and `objective` of `classifier`, which place it on a ladder.
+    Its facts keep the `norm`, `radius`, `objective` and `network` of `classifier`, which place it on a ladder.
 
     Arguments:
         classifier: of any classes; it ends in an `nn.Linear` and is left as it is.
@@ -93,7 +93,8 @@ def fit_head(
         head.weight.shape[1], len(images.classes), device=where, dtype=represent.layer.weight.dtype
     )
     layer.load_state_dict({"weight": head.weight, "bias": head.bias})
-    kept = {k: v for k, v in classifier.facts.items() if k in ("norm", "radius", "objective")}
+    placed = ("norm", "radius", "objective", "network")
+    kept = {k: v for k, v in classifier.facts.items() if k in placed}
     return wrap(
         _with_head(copy.net, represent.layer, layer).cpu(),
         mean=classifier.mean.flatten().tolist(),
