@@ -131,6 +131,19 @@ def test_a_sensitivity_of_perfect_answers_could_be_anything():
     assert math.isnan(estimate(Sensitivity("s", ones[:0], ones[:0], ones[:0])).value)
 
 
+def test_intervals_of_sensitivities_cover_where_classes_are_small():
+    """Forty classes of three images: a plain bootstrap would cover 91 in 100."""
+    rng = np.random.default_rng(2)
+    classes, hits = np.repeat(np.arange(40), 3), 0
+    truth = relative_sensitivity(0.6, 0.75)
+    for seed in range(150):
+        hardness = rng.uniform(size=120)
+        first, second = ((hardness < level).astype(float) for level in (0.6, 0.75))
+        found = estimate_sensitivity(Sensitivity("s", first, second, classes), seed=seed)
+        hits += found.low <= truth <= found.high
+    assert hits >= 134  # 142.5 expected; three standard deviations are 8
+
+
 @pytest.mark.parametrize(("n", "trials"), [(40, 300), (200, 100)])
 def test_intervals_of_sensitivities_cover(n, trials):
     """Images whose chances of right answers vary together, in two classes of different difficulty."""

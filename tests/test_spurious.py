@@ -33,21 +33,25 @@ def rfs(a, b):
 
 def test_sensitivity_averages_classes_and_then_trainings():
     labels = np.array([0, 0, 0, 1])
-    shares = np.array(
-        [  # two trainings of four digits: noise on the object, on the background
-            [[0.5, 1], [0.5, 1], [0.5, 1], [0.25, 0.5]],
-            [[1, 0.5], [1, 0.5], [1, 0.5], [0.5, 0.25]],
-        ]
-    )
+    backgrounds = (0.9, 0.9, 0.88)
+    shares = np.array([[[0.5, b], [0.5, b], [0.5, b], [0.25, b / 2]] for b in backgrounds])
     found = sensitivity(shares[None], labels)
-    first = rfs((0.5 + 0.25) / 2, (1 + 0.5) / 2)
-    assert found.value == pytest.approx((first - first) / 2)
+    each = [rfs((0.5 + 0.25) / 2, (b + b / 2) / 2) for b in backgrounds]
+    assert found.value == pytest.approx(np.mean(each))
     # Digits of a class are alike: only trainings vary.
-    half = t.ppf(0.975, 1) * np.std([first, -first], ddof=1) / math.sqrt(2)
+    half = t.ppf(0.975, 2) * np.std(each, ddof=1) / math.sqrt(3)
     assert (found.high - found.low) / 2 == pytest.approx(half)
     both = sensitivity(np.stack([shares, shares[::-1]]), labels)
     assert both.value == pytest.approx(0)
-    assert sensitivity(np.stack([shares, shares]), labels).high == pytest.approx(0)
+    assert math.isnan(sensitivity(np.stack([shares, shares]), labels).high)
+
+
+def test_sensitivities_at_their_ends_are_no_certainty():
+    """Where background noise never harms, the quotient is 1 whatever noise on the object does."""
+    rng = np.random.default_rng(0)
+    shares = np.stack([rng.uniform(size=(3, 40)), np.ones((3, 40))], -1)
+    found = sensitivity(shares[None], np.arange(40) % 4)
+    assert found.value == pytest.approx(1) and math.isnan(found.low)
 
 
 def test_intervals_of_sensitivities_cover():

@@ -1,7 +1,11 @@
 """The bootstrap of metrics of several classifiers on the same images, all from the same resamples.
 
 Images are resampled within strata, which keep their sizes: the groups of a contrast or a worst group, the classes of a
-sensitivity, all images at once otherwise.
+sensitivity, all images at once otherwise. Of n images of a stratum n - 1 are drawn, so that the spread of resamples is
+that of the stratum's mean also where n is small (Rao and Wu's bootstrap); of a single one nothing can be said.
+
+References:
+    Resampling inference with complex survey data (Rao and Wu, 1988), https://doi.org/10.1080/01621459.1988.10478591
 """
 
 from collections.abc import Sequence
@@ -50,12 +54,13 @@ def resample(metrics: Sequence[Quoted], *, seed: int = 0) -> NDArray:
     found = np.full((RESAMPLES, *values.shape[1:]), np.inf if lowest else 0.0)
     for weight, rows in strata:
         own, size = values[rows].reshape(len(rows), -1), len(rows)
+        drawn = max(1, size - 1)
         # How often each image is drawn is all that a mean needs; a few resamples at a time.
         chunk = max(1, 1_000_000 // size)
         for start in range(0, RESAMPLES, chunk):
             part = found[start : start + chunk]
-            counts = rng.multinomial(size, np.full(size, 1 / size), len(part))
-            means = (counts @ own / size).reshape(part.shape)
+            counts = rng.multinomial(drawn, np.full(size, 1 / size), len(part))
+            means = (counts @ own / drawn).reshape(part.shape)
             if lowest:
                 np.minimum(part, means, out=part)
             else:

@@ -36,6 +36,7 @@ from equipoise.theory import NORMS, PairedDesign
 __all__ = ["drop", "gap", "known", "sensitivity", "weigh_reliance"]
 
 RESAMPLES = 1000
+ROUNDING = 1e-9
 
 
 def weigh_reliance(design: PairedDesign, found: Correlations) -> list[Claim]:
@@ -58,7 +59,7 @@ def sensitivity(shares: NDArray, labels: NDArray, seed: int = 0) -> Estimate:
     where `shares` has two.
 
     Student's half-width over trainings and the bootstrap's over digits within classes are added like the sides of a
-    right angle, as in `equipoise.audit.statistics.across_trainings`.
+    right angle, as in `equipoise.audit.statistics.across_trainings`; where neither varies there is no interval.
 
     Arguments:
         shares: of right answers with noise on the object and on the background, with shape (sets, seeds, digits, 2).
@@ -79,14 +80,18 @@ def sensitivity(shares: NDArray, labels: NDArray, seed: int = 0) -> Estimate:
     rng = np.random.default_rng(seed)
     drawn = np.zeros((RESAMPLES, len(labels)))
     for label, size in enumerate(sizes):
-        counts = rng.multinomial(size, np.full(size, 1 / size), RESAMPLES)
-        drawn[:, place == label] = counts / size / len(sizes)
+        some = max(1, size - 1)  # as in equipoise.audit.resampling
+        counts = rng.multinomial(some, np.full(size, 1 / size), RESAMPLES)
+        drawn[:, place == label] = counts / some / len(sizes)
     over_digits = 1.96 * float(of(drawn).mean(1).std(ddof=1))
     trainings = len(each)
     over_trainings = float(t.ppf(0.975, trainings - 1) * each.std(ddof=1) / math.sqrt(trainings))
     value, half = float(each.mean()), math.hypot(over_digits, over_trainings)
+    if half < ROUNDING:
+        return Estimate(value, math.nan, math.nan, len(labels), "none")
+    most = float(len(shares))
     method = "Student over trainings, bootstrap over images"
-    return Estimate(value, value - half, value + half, len(labels), method)
+    return Estimate(value, max(value - half, -most), min(value + half, most), len(labels), method)
 
 
 def _exact(value: float) -> Estimate:
