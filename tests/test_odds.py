@@ -326,7 +326,7 @@ def test_trainings_side_by_side_give_what_one_after_the_other_gives(tmp_path, mo
         ]
 
     train_many(trainings(tmp_path / "many"), "Training", device="cpu")
-    monkeypatch.setattr("equipoise.training.many.MOST", 1)
+    monkeypatch.setattr("equipoise.processes.MOST", 1)
     train_many(trainings(tmp_path / "one"), "Training", device="cpu")
     for name in ("l2-0", "l2-0.5"):
         pair = [eq.load_classifier(f"local:{tmp_path / kind / name}") for kind in ("many", "one")]
