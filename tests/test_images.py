@@ -754,7 +754,10 @@ def test_memory_does_not_grow_with_the_rows(large):
     ("spec", "message"),
     [
         ("digit", "'digit' is no kind of source. Did you mean 'digits'"),
-        ("zip:x", "'zip' is no kind of source. Known: digits, digits-on-photos, folder, parquet"),
+        (
+            "zip:x",
+            "'zip' is no kind of source. Known: digits, digits-on-photos, folder, imagenet9",
+        ),
         ("folder:/no/such", "Cannot open 'folder:/no/such': there is no folder '/no/such'"),
         ("parquet:/no/such", "Cannot open 'parquet:/no/such': there is no '/no/such'"),
         ("folder", "Write folder:PATH"),
