@@ -305,7 +305,7 @@ def spurious(
     rate: float = 2e-3,
     steps: int = 300,
     attack_steps: int = 4,
-    attacked: int = 150,
+    attacked: int = 100,
     models: Path | None = None,
     benchmarks: Words = None,
     heads: Words = None,

@@ -72,7 +72,7 @@ class SpuriousSettings:
     recipe: Recipe = PHOTOS
     steps: int = 300
     attack_steps: int = 4
-    attacked: int = 150
+    attacked: int = 100
     design: PairedDesign = MODEL
     seed: int = 0
     device: str = "auto"
