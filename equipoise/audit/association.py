@@ -5,7 +5,8 @@
     auroc       probability that a random positive image scores above a random negative one, ties counting half
     difference  mean of paired differences; of yes and no with the exact interval where few images differ
 
-Intervals are the 2.5 % and 97.5 % quantiles over 1,000 resamples of whole images, each statistic computed anew.
+Intervals are the 2.5 % and 97.5 % quantiles over 1,000 resamples of whole images, each statistic computed anew; those
+of differences of at least 1,000 images are the quantiles of `equipoise.audit.bootstrap`.
 """
 
 import math
@@ -14,14 +15,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from equipoise.audit.bootstrap import mean_ends
 from equipoise.audit.difference import paired_difference
 from equipoise.audit.intervals import Estimate
 
 __all__ = ["auroc", "bootstrap", "difference", "one_hot", "spearman", "spearman_gap"]
 
 RESAMPLES = 1000
+TAILS = (0.025, 0.975)
 MOST_UNDEFINED = 0.01
 """Share of the resamples that may leave a statistic undefined."""
+
+PLENTY = 1000
+"""Images of which a mean is not resampled in the plain way."""
 
 FEWEST = 10
 """Images of either kind below which a statistic is refused."""
@@ -93,6 +99,8 @@ def difference(a: NDArray, b: NDArray, *, seed: int = 0) -> Estimate:
         found = paired_difference(b, a, seed=seed)
         return Estimate(found.value, found.low, found.high, found.n, found.method)
     gap = a - b
+    if len(gap) >= PLENTY and np.isfinite(gap).all():
+        return Estimate(float(gap.mean()), *mean_ends(gap, TAILS, seed=seed), len(gap), "bootstrap")
     return bootstrap(lambda rows: float(gap[rows].mean()), len(gap), seed)
 
 
@@ -111,7 +119,7 @@ def bootstrap(statistic: Callable[[NDArray], float], n: int, seed: int = 0) -> E
     # A statistic that many resamples leave undefined has no honest interval.
     if math.isnan(value) or np.isnan(resampled).mean() > MOST_UNDEFINED:
         return Estimate(math.nan, math.nan, math.nan, n, "none")
-    low, high = np.nanquantile(resampled, [0.025, 0.975])
+    low, high = np.nanquantile(resampled, TAILS)
     return Estimate(value, float(low), float(high), n, "bootstrap")
 
 

@@ -21,22 +21,25 @@ from equipoise.probes import Request
 from equipoise.store import write_shard
 from equipoise.streams import digest
 
-__all__ = ["measure_range", "run_local"]
+__all__ = ["COMMON_TYPES", "IMAGE_TYPES", "measure_range", "run_local"]
 
-_IMAGE_TYPES = {
+IMAGE_TYPES = {
     "id": "VARCHAR",
     "label": "INTEGER",
     "group": "VARCHAR",
     "digest": "VARCHAR",
     "picture": "BLOB",
 }
-_COMMON_TYPES = {
+"""The columns of the images' own shards."""
+
+COMMON_TYPES = {
     "classifier": "VARCHAR",
     "probe": "VARCHAR",
     "id": "VARCHAR",
     "label": "INTEGER",
     "group": "VARCHAR",
 }
+"""The columns that every measurement begins with."""
 
 
 def run_local(
@@ -82,7 +85,7 @@ def measure_range(
         if shard.classifier is None:
             columns = [_describe(b, flags) for b, flags in zip(batches, pictured, strict=True)]
             facts: dict[str, object] = {"broken": broken}
-            types = _IMAGE_TYPES
+            types = IMAGE_TYPES
         else:
             classifier, probe = plan.classifiers[shard.classifier], plan.probes[shard.probe]
             others = {n: c for n, c in plan.classifiers.items() if n != shard.classifier}
@@ -99,7 +102,7 @@ def measure_range(
                     answers = probe.measure(classifier, here, request)
                 columns.append(_common(shard, b) | answers.columns)
                 notes += answers.notes
-            types = _COMMON_TYPES | dict(probe.types)
+            types = COMMON_TYPES | dict(probe.types)
             facts = {"notes": list(dict.fromkeys(notes))}
         facts |= {
             "seconds": round(time.monotonic() - started, 3),

@@ -59,8 +59,10 @@ def resample(metrics: Sequence[Quoted], *, seed: int = 0) -> NDArray:
         chunk = max(1, 1_000_000 // size)
         for start in range(0, RESAMPLES, chunk):
             part = found[start : start + chunk]
-            counts = rng.multinomial(drawn, np.full(size, 1 / size), len(part))
-            means = (counts @ own / drawn).reshape(part.shape)
+            picked = rng.integers(0, size, (len(part), drawn))
+            picked += size * np.arange(len(part))[:, None]
+            counts = np.bincount(picked.ravel(), minlength=len(part) * size).reshape(-1, size)
+            means = (counts.astype(np.float64) @ own / drawn).reshape(part.shape)
             if lowest:
                 np.minimum(part, means, out=part)
             else:

@@ -5,8 +5,8 @@ Images are taken as an independent sample. The 95 % interval of a statistic is t
     share    the mean of n zeros and ones with k ones. A resample's sum is binomial(n, k / n), so the bootstrap's
              percentiles are known without resampling. With fewer than ten ones or ten zeros the bootstrap is too
              narrow (it is empty at 0 and 1), and the exact interval of Clopper and Pearson stands in.
-    mean     of n numbers, 2,000 resamples.
-    median   likewise.
+    mean     of n numbers: from the distribution of resampled means, or 2,000 resamples (`equipoise.audit.bootstrap`).
+    median   likewise, from the distribution of an order statistic.
 
 A curve F(r) = share of images with radius > r gets the band of Dvoretzky, Kiefer and Wolfowitz, which holds at every
 radius at once: F(r) +- sqrt(log(2 / 0.05) / (2 n)).
@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrik
 
+from equipoise.audit.bootstrap import mean_ends, median_ends
 from equipoise.audit.groups import estimate_contrast, estimate_sensitivity, estimate_worst
 from equipoise.audit.intervals import (
     LEVEL,
-    RESAMPLES,
     Estimate,
     highest_share,
     lowest_share,
@@ -92,23 +92,15 @@ def _of_all(metric: Metric, seed: int) -> Estimate:
     if n == 0:
         return nothing()
     # Shares that are all 0, or all 1, leave a bootstrap nothing to vary, but not everything certain.
-    constant = metric.unit == "share" and len(set(values.tolist())) == 1 and values[0] in (0, 1)
+    constant = metric.unit == "share" and values[0] in (0, 1) and bool((values == values[0]).all())
     if metric.kind == "share" or (metric.kind == "mean" and constant):
         return _share(int(values.astype(bool).sum()), n)
-    reduce = np.mean if metric.kind == "mean" else np.median
-    values = values.astype(np.float64)
-    rng = np.random.default_rng(seed)
-    # A few resamples at a time, so that memory stays bounded for any number of images.
-    chunk = max(1, 1_000_000 // n)
-    resampled = np.concatenate(
-        [
-            reduce(values[rng.integers(0, n, (min(chunk, RESAMPLES - done), n))], axis=1)
-            for done in range(0, RESAMPLES, chunk)
-        ]
-    )
-    # Distances can be infinite, which linear interpolation between order statistics would turn into NaN.
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
-    return Estimate(float(reduce(values)), float(low), float(high), n, "bootstrap")
+    values, tails = values.astype(np.float64), ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    if metric.kind == "median":
+        low, high = median_ends(values, tails)
+        return Estimate(float(np.median(values)), low, high, n, "bootstrap")
+    low, high = mean_ends(values, tails, seed=seed)
+    return Estimate(float(values.mean()), low, high, n, "bootstrap")
 
 
 def _share(ones: int, n: int) -> Estimate:
