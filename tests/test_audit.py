@@ -458,3 +458,10 @@ def test_pictures_are_spread_over_the_whole_set(asked):
     pictured = sorted(make_plan(data, {}, [], seed=0, pictures=asked).pictured)
     assert len(pictured) == min(asked, 20)
     assert pictured[0] == 0 and (pictured[-1] == 19) == (asked > 1)
+
+
+@pytest.mark.parametrize("asked", [0, 7, 64])
+def test_as_many_images_are_looked_at_twice_as_were_asked_for(asked):
+    data = eq.load_images("digits").subset(20)
+    examined = make_plan(data, {}, [], seed=0, pictures=0, examined=asked).examined
+    assert len(examined) == min(asked, 20) and examined <= set(range(20))

@@ -271,7 +271,7 @@ def test_the_configurations_in_the_docs_name_options_that_there_are(monkeypatch)
     monkeypatch.setattr(
         "equipoise.studies.odds", lambda out, settings: asked.append(settings) or (None, out)
     )
-    monkeypatch.setattr("equipoise.cli.study._print_claims", lambda run, page: None)
+    monkeypatch.setattr("equipoise.cli.study.odds.print_claims", lambda run, page: None)
     files = sorted((Path(__file__).parent.parent / "docs" / "configs").glob("odds-*.yaml"))
     assert len(files) == 2
     for file in files:

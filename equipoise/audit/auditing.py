@@ -47,6 +47,7 @@ def audit(
     seed: int = 0,
     batch: int = 128,
     pictures: int = 48,
+    examined: int = 64,
     skip_broken: bool = False,
     device: str = "auto",
     command: str | None = None,
@@ -70,6 +71,8 @@ def audit(
         seed: of the random streams and of the sample.
         batch: images in a network call; changes speed and memory, no result.
         pictures: how many images, spread evenly over the set, keep pictures for the page.
+        examined: how many images, a random sample, probes look at a second time to see how far their answers can be
+            trusted: attacks that failed are tried twice as long, for one.
         skip_broken: leave out images that cannot be read, and record them, instead of stopping.
         device: "auto", "cpu", "cuda" or "cuda:1".
         command: how the user asked, for the record; the process's own command line when None.
@@ -81,7 +84,11 @@ def audit(
     """
     if on != "local":
         raise EquipoiseError(f"Cannot audit on {on!r}: this version runs on 'local'.")
-    for name, value, least in (("batch", batch, 1), ("pictures", pictures, 0)):
+    for name, value, least in (
+        ("batch", batch, 1),
+        ("pictures", pictures, 0),
+        ("examined", examined, 0),
+    ):
         if value < least:
             raise EquipoiseError(f"Cannot audit with {name}={value}: it is at least {least}.")
     folder = Path(out).expanduser()
@@ -102,7 +109,7 @@ def audit(
         )
     where = choose_device(device)
     judged = {name: _read(classifier.to(where), images) for name, classifier in judged.items()}
-    plan = make_plan(images, judged, asked, seed=seed, pictures=pictures)
+    plan = make_plan(images, judged, asked, seed=seed, pictures=pictures, examined=examined)
     if not skip_broken:
         _refuse_broken(plan, folder)
     record = _record(plan, limit=limit, pictures=pictures, device=where, command=command)
@@ -247,6 +254,7 @@ def _record(
             "shape": list(plan.shape),
             "fingerprint": data.fingerprint(range(len(data))),
             "pictures": pictures,
+            "examined": len(plan.examined),
         },
         "probes": {key: probe.nature() for key, probe in plan.probes.items()},
         "probe_facts": {key: probe.facts() for key, probe in plan.probes.items()},

@@ -21,9 +21,6 @@ __all__ = ["IMAGES", "SCHEMA", "Plan", "Shard", "make_plan"]
 SCHEMA = 2
 """Version of the columns and of run.json; a change of meaning raises it."""
 
-EXAMINED = 64
-"""Images in the random sample that probes may look at a second time."""
-
 IMAGES = "images"
 """The name under which the images themselves are kept: ids, labels, groups, digests, thumbnails."""
 
@@ -78,6 +75,7 @@ def make_plan(
     *,
     seed: int,
     pictures: int,
+    examined: int = 64,
     shard_size: int = 256,
 ) -> Plan:
     """Cuts the audit into shards; nothing is computed but fingerprints."""
@@ -85,8 +83,8 @@ def make_plan(
     # Spread evenly: a set sorted by class is pictured class by class.
     shown = min(pictures, n)
     pictured = frozenset(round(k * (n - 1) / max(1, shown - 1)) for k in range(shown))
-    sample = np.random.default_rng(seed).choice(n, min(n, EXAMINED), replace=False)
-    examined = frozenset(sample.tolist())
+    sample = np.random.default_rng(seed).choice(n, min(n, examined), replace=False)
+    twice = frozenset(sample.tolist())
     named = {str(probe): probe for probe in probes}
     shape = data.shape
     nature = {name: digest(c.fingerprint(), c.behaviour(shape)) for name, c in classifiers.items()}
@@ -94,7 +92,7 @@ def make_plan(
     for first in range(0, n, shard_size):
         last = min(first + shard_size, n)
         rows = range(first, last)
-        marked = [sorted(flagged & set(rows)) for flagged in (pictured, examined)]
+        marked = [sorted(flagged & set(rows)) for flagged in (pictured, twice)]
         images = digest(data.fingerprint(rows), *marked, SCHEMA)
         shards.append(Shard(None, IMAGES, first, last, images[:16]))
         for name, fingerprint in nature.items():
@@ -102,4 +100,4 @@ def make_plan(
                 others = [f for f in nature.values() if f != fingerprint] if probe.compares else []
                 identity = digest(images, fingerprint, probe.nature(), seed, *sorted(others))
                 shards.append(Shard(name, key, first, last, identity[:16]))
-    return Plan(data, shape, classifiers, named, pictured, examined, seed, nature, tuple(shards))
+    return Plan(data, shape, classifiers, named, pictured, twice, seed, nature, tuple(shards))

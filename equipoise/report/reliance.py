@@ -136,7 +136,7 @@ def against_shift(design: PairedDesign) -> Figure:
     highest = 1.05 * max(row["y"] for row in rows) or 1.0
     ends = "; ".join(f"{row['who']}: {row['text']}" for row in _last(rows))
     title = f"Correlation at test time; in training it was {_number(design.rho)}"
-    ticks = alt.Axis(grid=False, values=mesh[::2], format="~g")
+    ticks = alt.Axis(grid=False, values=mesh[::2], labelExpr="format(datum.value, '~g')")
     return _lines(
         rows,
         "Error against shift",

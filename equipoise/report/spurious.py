@@ -138,7 +138,7 @@ def _over_correlation(rows: Rows, field: str) -> list[Figure]:
                     scale=alt.Scale(nice=False, zero=False),
                     axis=alt.Axis(
                         values=sorted({row["correlation"] for row in mine}),
-                        format="~g",
+                        labelExpr="format(datum.value, '~g')",  # a format alone rounds to the step of ticks
                         grid=False,
                     ),
                 ),

@@ -257,6 +257,7 @@ def _measure(one: _Measurement) -> None:
         one.folder,
         seed=one.seed,
         pictures=0,
+        examined=0,  # the ladder's audit says how far the attack can be trusted
         device=one.device,
         shown=False,
     )

@@ -42,6 +42,9 @@ PHOTOS = Recipe(net="mlp", rate=2e-3)
 
 MODEL = PairedDesign()
 
+EXAMINED = 32
+"""Digits of the ladder that are attacked twice as long, to see how far its robust accuracy can be trusted."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpuriousSettings:
@@ -72,7 +75,7 @@ class SpuriousSettings:
     recipe: Recipe = PHOTOS
     steps: int = 300
     attack_steps: int = 4
-    attacked: int = 100
+    attacked: int = 80
     design: PairedDesign = MODEL
     seed: int = 0
     device: str = "auto"
@@ -181,6 +184,7 @@ def spurious(
         ],
         out / "audit",
         seed=asked.seed,
+        examined=EXAMINED,
         device=asked.device,
     )
     write_exhibits(
