@@ -21,7 +21,16 @@ from equipoise.files import unbroken, write_atomically
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-__all__ = ["arrays", "connect", "is_whole", "read_facts", "read_shards", "write_shard"]
+__all__ = [
+    "arrays",
+    "connect",
+    "is_whole",
+    "lists",
+    "read_columns",
+    "read_facts",
+    "read_shards",
+    "write_shard",
+]
 
 
 def connect() -> "DuckDBPyConnection":
@@ -93,19 +102,49 @@ def read_shards(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "Duc
     return connection.read_parquet([str(path) for path in paths], union_by_name=True)
 
 
-def arrays(relation: "DuckDBPyRelation") -> dict[str, NDArray]:
-    """The columns as arrays; a missing number is NaN, and other missing values are None."""
-    found = {}
+def read_columns(
+    connection: "DuckDBPyConnection", paths: Sequence[Path], left_out: Sequence[str]
+) -> dict[str, NDArray]:
+    """The columns that all shards have, at least one of them, but for some, as `arrays` has them."""
+    known = connection.read_parquet(str(paths[0])).columns
+    names = ", ".join(_quoted(name) for name in known if name not in left_out)
+    files = ", ".join(_literal(str(path)) for path in paths)
+    # One statement: every step of a relation would open every shard again.
+    return arrays(connection.execute(f"SELECT {names} FROM read_parquet([{files}])"))
+
+
+def arrays(found: "DuckDBPyRelation | DuckDBPyConnection") -> dict[str, NDArray]:
+    """The columns as arrays; a missing number is NaN, and other missing values are None. Lists are the rows of one
+    array where all have one length and none is missing."""
+    columns = {}
     with unbroken():
-        fetched = relation.fetchnumpy()
+        fetched: dict[str, Any] = found.fetchnumpy()
     for name, values in fetched.items():
         missing, plain = np.ma.getmaskarray(values), np.ma.getdata(values)
         if missing.any():
             numeric = plain.dtype.kind in "fiu"
             plain = plain.astype(np.float64 if numeric else object)
             plain[missing] = np.nan if numeric else None
-        found[name] = plain
-    return found
+        elif len(plain) and isinstance(plain[0], np.ndarray):
+            rows = list(plain)
+            plain = np.stack(rows) if len(set(map(len, rows))) == 1 else plain
+        columns[name] = plain
+    return columns
+
+
+def lists(column: NDArray) -> tuple[NDArray[np.bool_], NDArray]:
+    """Which rows of a column of lists have one with something in it, and these lists, with shape (rows, length); (0, 1)
+    without any.
+
+    Arguments:
+        column: as `arrays` or a probe has it; its lists are of one length.
+    """
+    if column.ndim == 2:
+        return np.ones(len(column), dtype=bool), column.astype(float)
+    there = np.array([value is not None and len(value) > 0 for value in column], dtype=bool)
+    if not there.any():
+        return there, np.empty((0, 1))
+    return there, np.array([list(value) for value in column[there]], dtype=float)
 
 
 def read_facts(paths: Sequence[Path]) -> list[dict[str, Any]]:

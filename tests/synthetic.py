@@ -133,6 +133,7 @@ def _record(
             "shape": [3, looks.side, looks.side],
             "fingerprint": digest(looks.n, looks.classes),
             "pictures": len(looks.pictured),
+            "examined": len(looks.examined),
         },
         "probes": {spec: type(probe).__name__ for spec, probe in asked.items()},
         "probe_facts": {

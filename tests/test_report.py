@@ -243,13 +243,12 @@ def test_an_unfinished_run_says_so(run, tmp_path):
     import shutil
 
     shutil.copytree(run.folder, tmp_path / "run")
-    unfinished = eq.Run(tmp_path / "run")
-    unfinished.shards(THREAT, NAMES[0])[0].unlink()
-    page = render(Reading(unfinished))
+    eq.Run(tmp_path / "run").shards(THREAT, NAMES[0])[0].unlink()
+    page = render(Reading(eq.Run(tmp_path / "run")))
     assert "Unfinished: 6 of 7 shards" in page and "not yet" in page
-    for path in unfinished.folder.glob("shards/**/*.parquet"):
+    for path in (tmp_path / "run").glob("shards/**/*.parquet"):
         path.unlink()
-    assert "Unfinished: 0 of 7 shards" in render(Reading(unfinished))
+    assert "Unfinished: 0 of 7 shards" in render(Reading(eq.Run(tmp_path / "run")))
 
 
 # Objectives

@@ -100,7 +100,8 @@ def difference(a: NDArray, b: NDArray, *, seed: int = 0) -> Estimate:
         return Estimate(found.value, found.low, found.high, found.n, found.method)
     gap = a - b
     if len(gap) >= PLENTY and np.isfinite(gap).all():
-        return Estimate(float(gap.mean()), *mean_ends(gap, TAILS, seed=seed), len(gap), "bootstrap")
+        low, high = mean_ends(gap, TAILS, seed=seed)
+        return Estimate(float(gap.mean()), low, high, len(gap), "bootstrap")
     return bootstrap(lambda rows: float(gap[rows].mean()), len(gap), seed)
 
 

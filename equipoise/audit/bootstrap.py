@@ -3,8 +3,8 @@
     mean      of at least 1,000 images, from the distribution of resampled means (`equipoise.audit.inversion`). Of
               fewer, which cost next to nothing, or where single images weigh too much for it, from 2,000 resamples; of
               numbers with few distinct values these draw how often each occurs. Of n numbers k may be infinite: a
-              resample has none of these with probability p = (1 - k / n)^n, so that the q-quantile is the q / p-quantile
-              of the finite ones, or infinite where q > p.
+              resample has none of these with probability p = (1 - k / n)^n, so that the q-quantile is the
+              q / p-quantile of resamples of the finite ones, or infinite where q > p.
     median    the median of a resample is its m-th smallest value, m = (n + 1) / 2. The rank of this value among the
               images is ceil(n U), U being the m-th smallest of n uniform numbers, whose distribution is beta(m,
               n - m + 1): its quantiles give those of the median. Of an even number of images the interval is from the

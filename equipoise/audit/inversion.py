@@ -11,8 +11,9 @@ With s the standard deviation of the sum, Gil-Pelaez' formula on Davies' grid t_
     P(sum <= x) = 1/2 - sum_{k >= 0} Im(phi(t_k) exp(-i t_k x)) / (pi (k + 1/2)),
 
 but for the probability of a sum more than 14 s off, where x is within 2 s. Where no single draw moves the sum by more
-than s / 10, |phi| falls like exp(-t^2 s^2 / 2), and 20 terms leave out less than 1e-9. What is smoothed away is that
-sums take distinct values: they lie no further apart than such a draw moves the sum, closer than 2,000 resamples tell.
+than s / 5, |phi| falls like exp(-t^2 s^2 / 2), and 20 terms leave out less than 1e-9. What is smoothed away is that
+sums take distinct values: they lie no further apart than such a draw moves the sum, so that a quantile is off by s / 10
+at most, and mostly by far less; the standard error of a 2.5 % quantile of 2,000 resamples is s / 17.
 
 References:
     Note on the inversion theorem (Gil-Pelaez, 1951), https://doi.org/10.1093/biomet/38.3-4.481
@@ -23,14 +24,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Sum", "sum_of_means"]
 
 TERMS, WIDTH, REACH = 20, 16.0, 8.0
 """Terms of the series; the grid's and the quantiles' range in standard deviations of the sum."""
 
-LARGEST = 0.1
+LARGEST = 0.2
 """Standard deviations of the sum that a single draw may move it by."""
 
 _GRID = (np.arange(TERMS) + 0.5) * 2 * np.pi / WIDTH
@@ -54,7 +55,7 @@ class Sum:
         """P(sum <= x)."""
         return float(self._below((np.atleast_1d(x) - self.mean) / self.spread)[0])
 
-    def quantiles(self, shares: Sequence[float]) -> NDArray:
+    def quantiles(self, shares: ArrayLike) -> NDArray:
         """The x with P(sum <= x) = q for each of `shares`, in (0, 1)."""
         wanted = np.asarray(shares, dtype=np.float64)
         low, high = np.full(len(wanted), -REACH), np.full(len(wanted), REACH)
@@ -65,7 +66,7 @@ class Sum:
         return self.mean + self.spread * (low + high) / 2
 
     def _below(self, x: NDArray) -> NDArray:
-        return 0.5 - (np.exp(-1j * np.outer(x, _GRID)) @ self.terms).imag
+        return 0.5 - np.imag(np.exp(-1j * np.outer(x, _GRID)) @ self.terms)
 
 
 def sum_of_means(

@@ -16,7 +16,7 @@ from equipoise.images import Images
 from equipoise.probes import Probe
 from equipoise.streams import digest
 
-__all__ = ["IMAGES", "SCHEMA", "Plan", "Shard", "make_plan"]
+__all__ = ["IMAGES", "SCHEMA", "Plan", "Shard", "make_plan", "pictured_rows"]
 
 SCHEMA = 2
 """Version of the columns and of run.json; a change of meaning raises it."""
@@ -68,6 +68,12 @@ class Plan:
         return list(dict.fromkeys((shard.first, shard.last) for shard in self.shards))
 
 
+def pictured_rows(images: int, pictures: int) -> frozenset[int]:
+    """Which of the images are pictured: spread evenly, so that a set sorted by class is pictured class by class."""
+    shown = min(pictures, images)
+    return frozenset(round(k * (images - 1) / max(1, shown - 1)) for k in range(shown))
+
+
 def make_plan(
     data: Images,
     classifiers: dict[str, Classifier],
@@ -80,9 +86,7 @@ def make_plan(
 ) -> Plan:
     """Cuts the audit into shards; nothing is computed but fingerprints."""
     n = len(data)
-    # Spread evenly: a set sorted by class is pictured class by class.
-    shown = min(pictures, n)
-    pictured = frozenset(round(k * (n - 1) / max(1, shown - 1)) for k in range(shown))
+    pictured = pictured_rows(n, pictures)
     sample = np.random.default_rng(seed).choice(n, min(n, examined), replace=False)
     twice = frozenset(sample.tolist())
     named = {str(probe): probe for probe in probes}

@@ -5,30 +5,44 @@ every shard of the plan in order; the shards hold the answers. A run whose audit
 the shards that were finished.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.audit.claims import Claim, read_claims, read_study
 from equipoise.audit.exhibits import Row, read_exhibits
-from equipoise.audit.plan import IMAGES, SCHEMA
+from equipoise.audit.plan import IMAGES, SCHEMA, pictured_rows
 from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import read_json
 from equipoise.probes import Adversarial, Standard, Transfer, load_probe
-from equipoise.store import arrays, connect, is_whole, read_facts, read_shards
+from equipoise.store import connect, is_whole, read_columns, read_facts, read_shards
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
-__all__ = ["Run", "read_record"]
+__all__ = ["Finished", "Run", "read_record"]
 
 _PICTURES = ("picture", "change", "amplification")
+_LEFT_OUT = (*_PICTURES, "classifier", "probe")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished shard: the answers of one classifier to one probe on images first..last-1, or those images."""
+
+    classifier: str | None
+    probe: str
+    first: int
+    last: int
+    path: Path
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -78,6 +92,8 @@ class Run:
         self.folder = Path(folder).expanduser()
         self.record = read_record(self.folder)
         self._connection = connect()
+        self._columns: dict[tuple[str, str], dict[str, NDArray]] = {}
+        self._same: dict[str, NDArray] = {}
 
     def __repr__(self) -> str:
         return (
@@ -95,15 +111,34 @@ class Run:
         """Specs of the probes, in the order they were given."""
         return tuple(self.record["probes"])
 
+    @cached_property
+    def finished(self) -> tuple[Finished, ...]:
+        """The finished shards, in the order of the plan, as they were when first asked for: what is made of a run
+        whose audit goes on is of one moment."""
+        shards = (
+            Finished(s["classifier"], s["probe"], s["first"], s["last"], self.folder / s["file"])
+            for s in self.record["shards"]
+        )
+        return tuple(shard for shard in shards if is_whole(shard.path))
+
+    @cached_property
+    def _files(self) -> dict[tuple[str, str | None], list[Path]]:
+        """Files of the finished shards by probe and classifier."""
+        found: dict[tuple[str, str | None], list[Path]] = {}
+        for shard in self.finished:
+            found.setdefault((shard.probe, shard.classifier), []).append(shard.path)
+        return found
+
     def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
         """Files of the finished shards, in the order of the plan; without a probe all but those of the images."""
-        files = [
-            self.folder / shard["file"]
-            for shard in self.record["shards"]
-            if (shard["probe"] == probe if probe else shard["probe"] != IMAGES)
-            and (classifier is None or shard["classifier"] == classifier)
+        if probe is not None and classifier is not None:
+            return list(self._files.get((probe, classifier), ()))
+        return [
+            shard.path
+            for shard in self.finished
+            if (shard.probe == probe if probe else shard.probe != IMAGES)
+            and (classifier is None or shard.classifier == classifier)
         ]
-        return [file for file in files if is_whole(file)]
 
     def table(self, probe: str | None = None) -> "DuckDBPyRelation":
         """The measurements: one row for each classifier, probe and image.
@@ -135,16 +170,35 @@ class Run:
 
     def pictures(self, probe: str) -> "DuckDBPyRelation":
         """Rows of `probe` that have a picture, with `picture`, `change` (PNG) and `amplification`."""
-        return read_shards(self._connection, self.shards(probe)).filter("picture IS NOT NULL")
+        about = self.record["data"]
+        rows = sorted(pictured_rows(about["images"], about["pictures"]))
+        # The other shards have none: only these are opened.
+        files = [
+            shard.path
+            for shard in self.finished
+            if shard.probe == probe
+            and bisect_left(rows, shard.first) < bisect_left(rows, shard.last)
+        ]
+        relation = read_shards(self._connection, files or self.shards(probe)[:1])
+        return relation.filter("picture IS NOT NULL")
 
     def columns(self, probe: str, classifier: str) -> dict[str, NDArray]:
-        """The columns of one probe of one classifier as arrays, without its pictures."""
-        files = self.shards(probe, classifier)
-        if not files:
-            return {}
-        relation = read_shards(self._connection, files)
-        kept = relation.select(*[f'"{c}"' for c in relation.columns if c not in _PICTURES])
-        return arrays(kept)
+        """The columns of one probe of one classifier as arrays, without its pictures and without what is the same in
+        every row. They are read once: change none of them."""
+        key = (probe, classifier)
+        if key not in self._columns:
+            files = self.shards(probe, classifier)
+            found = read_columns(self._connection, files, _LEFT_OUT) if files else {}
+            for name in ("id", "label", "group"):
+                if name in found:
+                    found[name] = self._shared(name, found[name])
+            self._columns[key] = found
+        return dict(self._columns[key])
+
+    def _shared(self, name: str, values: NDArray) -> NDArray:
+        """The same values as they were read before: finished probes were asked about the same images."""
+        kept = self._same.setdefault(name, values)
+        return kept if np.array_equal(kept, values) else values
 
     @cached_property
     def _summary(self) -> tuple[Statistic, ...]:

@@ -112,20 +112,26 @@ def _repeats(columns: Columns, _s: Columns, _t: Columns) -> tuple[NDArray, NDArr
     return ~steady, np.ones(len(steady), bool)
 
 
+def _beside(columns: Columns, other: Columns, name: str, missing: object) -> NDArray:
+    """What another probe's column says of the same images; `missing` where it was not asked."""
+    if np.array_equal(columns["id"], other["id"]):
+        return other[name]
+    found = dict(zip(other["id"].tolist(), other[name].tolist(), strict=True))
+    return np.array([found.get(key, missing) for key in columns["id"].tolist()], dtype=object)
+
+
 def _clean(columns: Columns, standard: Columns, _t: Columns) -> tuple[NDArray, NDArray] | None:
     if not standard:
         return None
-    right = dict(zip(standard["id"].tolist(), standard["correct"].tolist(), strict=True))
     # An unfinished run may not have asked about every image yet.
-    wrong = np.array([not right.get(name, True) for name in columns["id"].tolist()])
+    wrong = ~_beside(columns, standard, "correct", True).astype(bool)
     return wrong & _robust(columns), _robust(columns)
 
 
 def _transfer(columns: Columns, _s: Columns, transfer: Columns) -> tuple[NDArray, NDArray] | None:
     if not transfer:
         return None
-    fooled = dict(zip(transfer["id"].tolist(), transfer["fooled_by"].tolist(), strict=True))
-    found = [fooled.get(name) for name in columns["id"].tolist()]
+    found = _beside(columns, transfer, "fooled_by", None).tolist()
     examined = np.array([name is not None for name in found]) & _robust(columns)
     return examined & np.array([bool(name) for name in found]), examined
 

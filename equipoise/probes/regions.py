@@ -41,6 +41,7 @@ from equipoise.classifiers import Classifier
 from equipoise.images import Batch, encode_png
 from equipoise.probes.metric import Metric, Quoted, Sensitivity, relative_sensitivity
 from equipoise.probes.probe import Answers, Columns, Probe, Request
+from equipoise.store import lists
 from equipoise.streams import stream
 
 __all__ = ["LEVELS", "Noise", "Regions"]
@@ -152,11 +153,8 @@ class Regions(Probe):
         return change * (scale / lengths).to(change).view(-1, 1, 1, 1)
 
     def metrics(self, columns: Columns) -> list[Quoted]:
-        asked = np.array([value is not None and len(value) > 0 for value in columns["object"]])
-        first, second = (
-            np.array([np.mean(value) for value in columns[name][asked]], dtype=np.float64)
-            for name in ("object", "background")
-        )
+        asked, shares = lists(columns["object"])
+        first, second = shares.mean(1), lists(columns["background"])[1].mean(1)
         own = np.asarray(columns["sensitivity"], dtype=float)[asked]
         noise = f"{'Gaussian' if self.noise == 'gaussian' else 'L2'} noise"
         return [

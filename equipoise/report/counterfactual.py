@@ -11,11 +11,13 @@ import numpy as np
 from equipoise.audit import Estimate, Statistic
 from equipoise.audit.statistics import estimate
 from equipoise.probes import Metric
+from equipoise.report.by_image import paired
 from equipoise.report.figure import Figure, across, percents
 from equipoise.report.ladder import Series, over_radii
 from equipoise.report.lines import by_classifier
-from equipoise.report.reading import Drawn, Judged, Reading, paired
+from equipoise.report.reading import Drawn, Judged, Reading
 from equipoise.report.words import count, number, percent, span
+from equipoise.store import lists
 
 __all__ = ["by_proximity", "clean_accuracy", "on_the_ladder", "on_the_way"]
 
@@ -120,10 +122,10 @@ def on_the_way(reading: Reading, drawn: Drawn) -> list[Figure]:
         columns = reading.columns(drawn.spec, judged.name)
         ends = []
         for column, name in names.items():
-            paths = [path for path in columns.get(column, ()) if path is not None]
-            if not paths:
+            paths = lists(columns[column])[1] if columns else ()
+            if not len(paths):
                 continue
-            mean = np.mean(np.array(paths, dtype=float), axis=0)
+            mean = np.mean(paths, axis=0)
             rows += [
                 {
                     "classifier": judged.name,

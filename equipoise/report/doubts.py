@@ -1,8 +1,9 @@
 """What should make a reader doubt a counterfactual set, or what was measured with it."""
 
 from equipoise.audit.difference import paired_difference
+from equipoise.report.by_image import paired
 from equipoise.report.finding import Finding
-from equipoise.report.reading import Drawn, Reading, paired
+from equipoise.report.reading import Drawn, Reading
 from equipoise.report.sets import AGREEMENT, SPREAD
 from equipoise.report.words import apart, count, number, percent, span
 

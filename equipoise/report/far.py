@@ -19,6 +19,7 @@ from equipoise.report.reading import Reading
 from equipoise.report.rows import Picked, pick
 from equipoise.report.table import Cell, Table, among, cell
 from equipoise.report.words import percent
+from equipoise.store import lists
 
 __all__ = ["Far", "Seen", "lay_far"]
 
@@ -169,8 +170,7 @@ def _paths(reading: Reading, first: Judge, judges: Sequence[Judge]) -> list[Figu
             columns = reading.columns(spec, one.name)
             if not columns or not columns["moved"].any():
                 continue
-            paths = [p for p, m in zip(columns[column], columns["moved"], strict=True) if m]
-            mean = np.mean(np.array([list(p) for p in paths], dtype=float), axis=0)
+            mean = lists(columns[column][columns["moved"].astype(bool)])[1].mean(0)
             rows += [
                 {
                     "classifier": one.name,

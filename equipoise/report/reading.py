@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from equipoise.audit import Run, Soundness, Statistic
 from equipoise.audit.exhibits import Row
+from equipoise.audit.plan import IMAGES
 from equipoise.norms import Threat, format_radius
 from equipoise.probes import Adversarial, Counterfactual, Probe, Standard, load_probe
+from equipoise.report.by_image import ByImage, paired
 
-__all__ = ["Drawn", "Judged", "Reading", "Under", "paired"]
+__all__ = ["Drawn", "Judged", "Reading", "Under"]
 
 METHODS = {"reverse": "reverse diffusion", "sum": "sum of scores"}
 """Methods of drawing counterfactuals that the page calls by other words than their names."""
@@ -219,58 +221,45 @@ class Reading:
         found = self._statistics.get((classifier, probe, name))
         return found if found and found.n else None
 
-    @cached_property
-    def _columns(self) -> dict[tuple[str, str], dict[str, NDArray]]:
-        return {}
-
     def columns(self, probe: str, classifier: str) -> dict[str, NDArray]:
-        """Like `Run.columns`, read once."""
-        key = (probe, classifier)
-        if key not in self._columns:
-            self._columns[key] = self.run.columns(probe, classifier)
-        return self._columns[key]
+        """Like `Run.columns`."""
+        return self.run.columns(probe, classifier)
 
-    def answers(self, drawn: Drawn, classifier: str, column: str) -> dict[str, float]:
-        """A column of a counterfactual probe by image id, images without a value left out."""
+    def answers(self, drawn: Drawn, classifier: str, column: str) -> ByImage:
+        """A column of a counterfactual probe, images without a value left out."""
         columns = self.columns(drawn.spec, classifier)
-        if not columns:
+        return ByImage(columns["id"], columns[column]) if columns else ByImage()
+
+    @cached_property
+    def originals(self) -> dict[str, bytes]:
+        """PNGs of the pictured images by id."""
+        if not self.run.shards(IMAGES):
             return {}
-        found = zip(columns["id"].tolist(), columns[column].tolist(), strict=True)
-        return {key: value for key, value in found if not math.isnan(value)}
+        return dict(self.run.pictures(IMAGES).select("id", "picture").fetchall())
 
     @cached_property
     def facts(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """What the finished shards of each classifier and probe took."""
-        folder, found = self.run.folder, {}
-        shards = [
-            (s["classifier"], s["probe"])
-            for s in self.record["shards"]
-            if s["classifier"] is not None and (folder / s["file"]).exists()
-        ]
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        shards = ((s.classifier, s.probe) for s in self.run.finished if s.classifier is not None)
         for key, facts in zip(shards, self.run.facts(), strict=True):
             found.setdefault(key, []).append(facts)
         return found
 
-    def right(self, classifier: str, under: Under | None = None) -> dict[str, bool]:
-        """By image id: is it classified correctly as it is, or does it withstand the threat `under`?"""
+    def right(self, classifier: str, under: Under | None = None) -> ByImage:
+        """Is an image classified correctly as it is, or does it withstand the threat `under`?"""
         spec = under.spec if under else self.standard
         columns = self.columns(spec, classifier) if spec else {}
         if not columns:
-            return {}
+            return ByImage()
         right = ~columns["success"].astype(bool) if under else columns["correct"].astype(bool)
-        return dict(zip(columns["id"].tolist(), right.tolist(), strict=True))
+        return ByImage(columns["id"], right)
 
     def pair(
         self, before: str, after: str, under: Under | None = None
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """`right` of two classifiers on the images that both have answers for, in one order."""
         return paired(self.right(before, under), self.right(after, under))
-
-
-def paired(a: dict[str, Any], b: dict[str, Any]) -> tuple[NDArray, NDArray]:
-    """The values of the images that are in both, in one order."""
-    both = [key for key in a if key in b]
-    return np.array([a[k] for k in both]), np.array([b[k] for k in both])
 
 
 def _drawn_title(settings: dict[str, Any]) -> str:

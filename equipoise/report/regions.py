@@ -1,23 +1,24 @@
 """Noise on the object against noise on the background: accuracies over levels, sensitivities and pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
 import altair as alt
 import numpy as np
-from numpy.typing import NDArray
 
 from equipoise.audit.statistics import estimate
 from equipoise.probes import Metric, Regions, load_probe
 from equipoise.probes.regions import LEVELS
+from equipoise.report.by_image import ByImage, paired
 from equipoise.report.figure import Figure, across
 from equipoise.report.lines import by_classifier
 from equipoise.report.reading import Reading
 from equipoise.report.rows import Picked, arrange
 from equipoise.report.table import Table, among, cell
 from equipoise.report.words import count, percent, span
+from equipoise.store import lists
 
 __all__ = ["NOISES", "SENSITIVITY", "Noisy", "lay_regions"]
 
@@ -85,18 +86,13 @@ def lay_regions(reading: Reading) -> list[Noisy]:
                 # The noise is the same for all classifiers, so that the first one's pictures will do.
                 arrange(reading, spec, lambda kept: kept[:1], most=PICTURED),
                 max(
-                    len(asked) - sum(asked)
+                    int((~lists(columns["object"])[0]).sum())
                     for judged in reading.classifiers
-                    for asked in [_asked(reading.columns(spec, judged.name))]
+                    if (columns := reading.columns(spec, judged.name))
                 ),
             )
         )
     return found
-
-
-def _asked(columns: Mapping[str, NDArray]) -> list[bool]:
-    """Which images took part."""
-    return [value is not None and len(value) > 0 for value in columns.get("object", ())]
 
 
 def _level(probe: Regions, level: float) -> str:
@@ -116,18 +112,20 @@ def _over_levels(reading: Reading, spec: str, probe: Regions, title: str) -> lis
     listed = []
     for judged in reading.classifiers:
         columns = reading.columns(spec, judged.name)
-        asked = _asked(columns)
-        if not any(asked):
+        if not columns:
             continue
-        right = reading.right(judged.name)
-        clean = [right[key] for key in columns["id"][asked].tolist() if key in right]
+        asked, steps = lists(columns["levels"])
+        if not asked.any():
+            continue
+        clean, _ = paired(
+            reading.right(judged.name), ByImage(columns["id"], np.where(asked, 1.0, np.nan))
+        )
         ends = []
         for side, kind in SIDES.items():
-            values = np.array([list(value) for value in columns[side][asked]], dtype=float)
-            levels = [float(level) for level in columns["levels"][asked][0]]
-            shares = list(zip(levels, values.T, strict=True))
+            _, values = lists(columns[side])
+            shares = list(zip(steps[0].tolist(), values.T, strict=True))
             if len(clean) == len(values):
-                shares.insert(0, (0.0, np.array(clean)))
+                shares.insert(0, (0.0, clean))
             mine = [
                 {
                     "classifier": judged.name,

@@ -79,14 +79,13 @@ def arrange(
     run = reading.run
     if not run.shards("images") or not run.shards(spec):
         return Picked([], 1, pixelated=False)
-    have = run.images().filter("picture IS NOT NULL").select("id").fetchall()
-    known = {key for (key,) in have}
+    originals = reading.originals
     labels: dict[str, int] = {}
     kept: dict[str, list[str]] = {}
     for key, name, label in run.pictures(spec).select("id", "classifier", "label").fetchall():
         labels[key] = label
         kept.setdefault(key, []).append(name)
-    shown = {key: under(names) for key, names in kept.items() if key in known}
+    shown = {key: under(names) for key, names in kept.items() if key in originals}
     by_class: dict[int, list[str]] = {}
     for key, names in shown.items():
         if names:
@@ -94,7 +93,6 @@ def arrange(
     turns = zip_longest(*(by_class[label] for label in sorted(by_class)))
     chosen = [key for turn in turns for key in turn if key is not None][:most]
     among = f"id IN ({listed(chosen)})"
-    originals = dict(run.images().filter(among).select("id", "picture").fetchall())
     pictures = {
         (key, name): picture
         for key, name, picture in run.pictures(spec)

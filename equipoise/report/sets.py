@@ -101,11 +101,9 @@ def _how_good(reading: Reading, drawn: Drawn) -> str:
         )
     elif oracles == 0:
         sentences.append("No oracle has looked at them.")
-    everywhere = (
-        reading.answers(drawn, j.name, "proximity").values() for j in reading.classifiers
-    )
-    far = next((list(values) for values in everywhere if values), None)
-    if far:
+    everywhere = (reading.answers(drawn, j.name, "proximity") for j in reading.classifiers)
+    far = next((found.answers for found in everywhere if found), None)
+    if far is not None:
         nearest = drawn.quality(NEAREST, "originals")
         beside = (
             f", while the nearest real image is at a median {number(nearest['value'])}"
@@ -156,7 +154,7 @@ def answers(reading: Reading, drawn: Drawn) -> Table:
 
 
 def _mean(reading: Reading, drawn: Drawn, classifier: str, column: str) -> Estimate | None:
-    values = np.array([*reading.answers(drawn, classifier, column).values()])
+    values = reading.answers(drawn, classifier, column).answers
     seed = reading.record["seed"]
     return estimate(Metric(column, values, "mean"), seed=seed) if len(values) else None
 

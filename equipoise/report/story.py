@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from equipoise.audit import Statistic
 from equipoise.audit.difference import Difference, paired_difference
+from equipoise.report.by_image import paired
 from equipoise.report.ends import at_the_ends
-from equipoise.report.reading import UNNAMED, Drawn, Judged, Reading, Under, paired
+from equipoise.report.reading import UNNAMED, Drawn, Judged, Reading, Under
 from equipoise.report.words import against, apart, count, percent, points, span
 
 __all__ = ["Story", "tell"]
@@ -88,7 +89,7 @@ def _comparable(reading: Reading, judged: Sequence[Judged], under: Under) -> lis
     kept: list[Judged] = []
     common: set[str] = set()
     for j in judged:
-        ids = set(reading.right(j.name)) & set(reading.right(j.name, under))
+        ids = reading.right(j.name).keys() & reading.right(j.name, under).keys()
         shared = common & ids if kept else ids
         if shared:
             kept.append(j)

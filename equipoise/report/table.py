@@ -1,6 +1,7 @@
 """The summary as a table: a row a classifier, a column a metric, each value with its interval."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 from equipoise.audit import Estimate, Statistic
@@ -109,8 +110,8 @@ def group_sizes(reading: Reading) -> list[tuple[str, str]]:
     groups = [group for (group,) in reading.run.images().select('"group"').fetchall()]
     if all(group is None for group in groups):
         return []
-    names = ["no group" if group is None else str(group) for group in groups]
-    return [(name, count(names.count(name))) for name in sorted(set(names))]
+    sizes = Counter("no group" if group is None else str(group) for group in groups)
+    return [(name, count(sizes[name])) for name in sorted(sizes)]
 
 
 def cell(

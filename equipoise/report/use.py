@@ -11,6 +11,7 @@ from equipoise.report.figure import Figure
 from equipoise.report.lines import by_classifier
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, percent
+from equipoise.store import lists
 
 __all__ = ["inputs_used"]
 
@@ -34,7 +35,7 @@ def inputs_used(reading: Reading) -> list[Figure]:
             if not columns:
                 continue
             inputs = list(columns["inputs"][0])
-            values = np.array([list(v) for v in columns[column]], dtype=float)
+            _, values = lists(columns[column])
             values = values[~np.isnan(values).any(axis=1)]
             mine = []
             for k, some in zip(inputs, values.T, strict=True):
