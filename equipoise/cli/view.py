@@ -1,5 +1,7 @@
 """The verb that serves a run's page: view."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -33,3 +35,6 @@ def view(
     from equipoise.view import serve
 
     serve(run, port=port, browser=browser, say=say)
+    # Everything is written. A page that is being made would hold up the end, and cannot be stopped inside DuckDB.
+    sys.stdout.flush()
+    os._exit(0)

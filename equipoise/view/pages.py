@@ -41,6 +41,7 @@ class Pages:
         self.newest: Page | None = None
         self.trouble: str | None = None
         self._mark: str | None = None
+        self._complete = False
         self._making = threading.Lock()
         self._next = 0.0
 
@@ -49,13 +50,15 @@ class Pages:
         """Whether a page is being made."""
         return self._making.locked()
 
-    def refresh(self, folder: Path, mark: str) -> None:
-        """Begins a page of the run in `folder`, unless one was made at `mark`, is being made or was made just now."""
-        if mark == self._mark or time.monotonic() < self._next:
-            return
-        if self._making.acquire(blocking=False):
-            self._mark = mark
-            threading.Thread(target=self._make, args=(folder, mark), daemon=True).start()
+    def refresh(self, folder: Path, mark: str, *, complete: bool = False) -> None:
+        """Begins a page of the run in `folder`, unless one was made at `mark`, is being made or was made just now.
+
+        The first page of a run that is complete does not wait: nothing runs beside it any more.
+        """
+        due = time.monotonic() >= self._next or (complete and not self._complete)
+        if mark != self._mark and due and self._making.acquire(blocking=False):
+            self._mark, self._complete = mark, complete
+            threading.Thread(target=self._make, args=(folder, mark)).start()
 
     def _make(self, folder: Path, mark: str) -> None:
         began = time.monotonic()

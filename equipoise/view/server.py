@@ -1,6 +1,7 @@
 """The application: the page with its live additions at /, as a file at /page, and how far the audit is at /progress."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
@@ -45,7 +46,7 @@ def application(folder: Path, extra_routes: Sequence[BaseRoute] = ()) -> Starlet
         except EquipoiseError as error:
             return _say(Progress("waiting"), pages, str(error))
         if seen.state != "waiting":
-            pages.refresh(watch.folder, seen.mark)
+            pages.refresh(watch.folder, seen.mark, complete=seen.state == "complete")
         return _say(seen, pages)
 
     async def live(request: Request) -> HTMLResponse:
@@ -53,7 +54,7 @@ def application(folder: Path, extra_routes: Sequence[BaseRoute] = ()) -> Starlet
         with anyio.move_on_after(SOON):
             await _made(pages)
         page = pages.newest
-        said["shown"] = page.mark if page else None
+        said["shown"] = said["page"] = page.mark if page else None
         text = page.text if page else await run_in_threadpool(_waiting, watch.folder, pages)
         return respond(_enliven(text, said))
 
@@ -113,6 +114,7 @@ def _waiting(folder: Path, pages: Pages) -> str:
         folder=HERE,
         version=version("equipoise"),
         where=str(folder),
+        quoted=shlex.quote(str(folder)),
         making=found and pages.busy,
     )
 

@@ -52,7 +52,7 @@ def serve(
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         config = uvicorn.Config(
             application(folder),
-            log_level="warning",
+            log_level="error",
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=1,
