@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from html import unescape
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -302,7 +303,7 @@ def test_one_page_at_a_time_and_none_too_soon(begun, monkeypatch):
 
     monkeypatch.setattr("equipoise.view.pages.render", render)
     now = [100.0]
-    monkeypatch.setattr("equipoise.view.pages.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("equipoise.view.pages.time", SimpleNamespace(monotonic=lambda: now[0]))
     pages = Pages()
 
     def finish():
