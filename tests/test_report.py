@@ -245,11 +245,11 @@ def test_an_unfinished_run_says_so(run, tmp_path):
     shutil.copytree(run.folder, tmp_path / "run")
     unfinished = eq.Run(tmp_path / "run")
     unfinished.shards(THREAT, NAMES[0])[0].unlink()
-    page = render(Reading(unfinished))
+    page = render(Reading(eq.Run(unfinished.folder)))
     assert "Unfinished: 6 of 7 shards" in page and "not yet" in page
     for path in unfinished.folder.glob("shards/**/*.parquet"):
         path.unlink()
-    assert "Unfinished: 0 of 7 shards" in render(Reading(unfinished))
+    assert "Unfinished: 0 of 7 shards" in render(Reading(eq.Run(unfinished.folder)))
 
 
 # Objectives

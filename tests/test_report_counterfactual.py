@@ -235,10 +235,11 @@ def test_an_unfinished_run_shows_what_is_there(run, tmp_path):
     unfinished = eq.Run(tmp_path / "run")
     for path in unfinished.shards(unfinished.probes[1], "two"):
         path.unlink()
+    unfinished = eq.Run(unfinished.folder)
     assert "not yet" in render(Reading(unfinished))
     for path in unfinished.shards():
         path.unlink()
-    assert 'id="counterfactuals"' in render(Reading(unfinished))
+    assert 'id="counterfactuals"' in render(Reading(eq.Run(unfinished.folder)))
 
 
 def test_the_story_compares_the_ends_of_the_ladder(reading):

@@ -95,15 +95,22 @@ class Run:
         """Specs of the probes, in the order they were given."""
         return tuple(self.record["probes"])
 
+    @cached_property
+    def finished(self) -> frozenset[str]:
+        """Names of the finished shards, looked for once: what an audit that still runs adds later belongs to the next
+        `Run`, so that all numbers of one are of the same shards."""
+        files = [shard["file"] for shard in self.record["shards"]]
+        return frozenset(file for file in files if is_whole(self.folder / file))
+
     def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
         """Files of the finished shards, in the order of the plan; without a probe all but those of the images."""
-        files = [
+        return [
             self.folder / shard["file"]
             for shard in self.record["shards"]
             if (shard["probe"] == probe if probe else shard["probe"] != IMAGES)
             and (classifier is None or shard["classifier"] == classifier)
+            and shard["file"] in self.finished
         ]
-        return [file for file in files if is_whole(file)]
 
     def table(self, probe: str | None = None) -> "DuckDBPyRelation":
         """The measurements: one row for each classifier, probe and image.

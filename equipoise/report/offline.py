@@ -23,6 +23,7 @@ def fill(
     *,
     classifiers: int = 0,
     ordered: bool = False,
+    folder: Path = HERE,
     **values: Any,
 ) -> str:
     """A page as text, with its style, its scripts and the Vega scripts where it has charts inside.
@@ -32,10 +33,11 @@ def fill(
         data: what the page's script reads, with the charts by name under "charts".
         classifiers: how many need a colour of their own.
         ordered: whether they form a ladder.
+        folder: where the template is, if it is another room's.
         values: what the template names.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader([folder, HERE]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -129,6 +129,7 @@
     hang();
   };
   filters.addEventListener("change", choose);
+  filters.addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", hang);
   choose();
 })();

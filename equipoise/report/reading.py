@@ -241,11 +241,11 @@ class Reading:
     @cached_property
     def facts(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """What the finished shards of each classifier and probe took."""
-        folder, found = self.run.folder, {}
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
         shards = [
             (s["classifier"], s["probe"])
             for s in self.record["shards"]
-            if s["classifier"] is not None and (folder / s["file"]).exists()
+            if s["classifier"] is not None and s["file"] in self.run.finished
         ]
         for key, facts in zip(shards, self.run.facts(), strict=True):
             found.setdefault(key, []).append(facts)
