@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from equipoise.audit.claims import Claim, read_claims, read_study
 from equipoise.audit.exhibits import Row, read_exhibits
+from equipoise.audit.people import Seen, read_people
 from equipoise.audit.plan import IMAGES, SCHEMA
 from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
@@ -210,6 +211,10 @@ class Run:
     def exhibits(self) -> dict[str, list[Row]]:
         """What a study measured beside the run's images, as rows by name; nothing for a plain audit."""
         return read_exhibits(self.folder)
+
+    def people(self) -> Seen | None:
+        """What people said they saw in the run's pictures; None where nobody was asked."""
+        return read_people(self.folder)
 
     def facts(
         self, probe: str | None = None, classifier: str | None = None

@@ -1,0 +1,1 @@
+"""Looking closer at a run in a browser, and asking people what they see."""
