@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from equipoise.audit.claims import Claim, read_claims, read_study
 from equipoise.audit.exhibits import Row, read_exhibits
+from equipoise.audit.human import human_claims
 from equipoise.audit.people import Seen, read_people
 from equipoise.audit.plan import IMAGES, SCHEMA
 from equipoise.audit.soundness import Soundness, examine
@@ -201,8 +202,10 @@ class Run:
         return self._soundness
 
     def claims(self) -> tuple[Claim, ...]:
-        """The claims that a study wrote into the run, with their verdicts; none for a plain audit."""
-        return read_claims(self.folder)
+        """The claims that a study wrote into the run, with their verdicts; none for a plain audit. To those of the study
+        of counterfactuals what people saw adds one of its own."""
+        seen = self.people() if self.study() == "counterfactual" else None
+        return read_claims(self.folder) + (human_claims(seen) if seen else ())
 
     def study(self) -> str | None:
         """The study whose claims are in the run; None for a plain audit."""

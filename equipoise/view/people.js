@@ -123,9 +123,9 @@ document.addEventListener("keydown", (event) => {
   if (typing && key === "enter") {
     const first = classes.find((b) => !b.hidden && b.dataset.seen >= 0);
     if (first) pick(Number(first.dataset.seen));
-  } else if (typing && !(key === "backspace" && !find.value)) {
+  } else if (typing && !(["arrowleft", "backspace"].includes(key) && !find.value)) {
     return;
-  } else if (key === "backspace" || (key === "escape" && chosen !== null)) {
+  } else if (key === "arrowleft" || key === "backspace" || (key === "escape" && chosen !== null)) {
     back();
   } else if (!turn.token) {
     return;

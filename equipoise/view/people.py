@@ -41,7 +41,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 LONGEST = 10_000
@@ -132,7 +132,7 @@ class _Pages:
             classes=list(zip(classes, keys(classes), strict=True)),
             sureness=SURENESS,
             cannot_tell=CANNOT_TELL,
-            pixelated=min(read_record(self.folder)["data"]["shape"][1:]) <= 64,
+            side=min(read_record(self.folder)["data"]["shape"][1:]),
         )
 
     def turn(self, request: "Request") -> "Response":
