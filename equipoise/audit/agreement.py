@@ -108,9 +108,7 @@ def gap(one: Estimate, other: Estimate) -> Estimate:
     return Estimate(value, low, high, min(one.n, other.n), "Newcombe")
 
 
-def reliability(
-    answer: NDArray, person: NDArray, image: NDArray, *, seed: int = 0
-) -> Reliability:
+def reliability(answer: NDArray, person: NDArray, image: NDArray, *, seed: int = 0) -> Reliability:
     """Krippendorff's alpha of answers without an order.
 
     Arguments:

@@ -85,14 +85,15 @@ def human(seen: Seen, *, seed: int = 0) -> Human:
         seed: of the bootstrap of alpha.
     """
     first = seen.where(~seen.again)
-    rows = {kind: first.kind == kind for kind in KINDS}
-    accepted = rows["counterfactual"] & (first.accepted == 1)
-    # Where the oracles accept all of them, or were not asked, the row would say nothing new.
-    if 0 < accepted.sum() < rows["counterfactual"].sum():
-        rows["accepted"] = accepted
-    groups = tuple(
-        _group(kind, first.where(mine), seed) for kind, mine in rows.items() if mine.any()
-    )
+    rows = []
+    for kind in KINDS:
+        mine = first.kind == kind
+        rows.append((kind, mine))
+        accepted = mine & (first.accepted == 1)
+        # Where the oracles accept all of them, or were not asked, the row would say nothing new.
+        if kind == "counterfactual" and 0 < accepted.sum() < mine.sum():
+            rows.append(("accepted", accepted))
+    groups = tuple(_group(kind, first.where(mine), seed) for kind, mine in rows if mine.any())
     before = {(person, question): answer for person, question, answer in _listed(first)}
     same = [
         before[person, question] == answer

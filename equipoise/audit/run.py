@@ -202,8 +202,8 @@ class Run:
         return self._soundness
 
     def claims(self) -> tuple[Claim, ...]:
-        """The claims that a study wrote into the run, with their verdicts; none for a plain audit. To those of the study
-        of counterfactuals what people saw adds one of its own."""
+        """The claims that a study wrote into the run, with their verdicts; none for a plain audit. Where people were
+        asked, those of the study of counterfactuals end with what they saw."""
         seen = self.people() if self.study() == "counterfactual" else None
         return read_claims(self.folder) + (human_claims(seen) if seen else ())
 

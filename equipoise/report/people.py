@@ -66,7 +66,11 @@ def lay_people(reading: Reading) -> People | None:
         return None
     found = human(seen, seed=reading.record["seed"])
     return People(
-        _sentence(found), _intro(found), [_row(group) for group in found.groups], PARTS, _notes(found)
+        _sentence(found),
+        _intro(found),
+        [_row(group) for group in found.groups],
+        PARTS,
+        _notes(found),
     )
 
 
@@ -147,11 +151,11 @@ def _intro(found: Human) -> str:
 
 def _notes(found: Human) -> list[str]:
     notes = [
-        "The target is the class that a counterfactual was made for, or the class that the attacked classifier sees in an "
-        "adversarial image; only images that the attack turned to another class were shown. “Cannot tell” counts as "
-        "seeing no class, and for alpha as a class of its own. Intervals take both people and images as drawn at random "
-        "(Korn and Graubard’s for shares, a bootstrap over images for alpha). Sureness goes from 1, guessing, to 4, "
-        "certain."
+        "The target is the class that a counterfactual was made for, or the class that the attacked classifier sees in "
+        "an adversarial image; only images that the attack turned to another class were shown. “Cannot tell” counts as "
+        "seeing no class, and for alpha as a class of its own. Intervals take both people and images as drawn at "
+        "random (Korn and Graubard’s for shares, a bootstrap over images for alpha). Sureness goes from 1, guessing, "
+        "to 4, certain."
     ]
     if change := found.change:
         low, high = (number(100 * end, 1) for end in (change.low, change.high))
@@ -165,8 +169,7 @@ def _notes(found: Human) -> list[str]:
         )
     elif found.people < FEW:
         notes.append(
-            f"With {found.people} people, little is known of how people differ, which the intervals allow for. More "
-            "people narrow them more than more pictures do."
+            f"With {found.people} people, little is known of how people differ; the intervals are wide for it."
         )
     if found.repeated:
         notes.append(

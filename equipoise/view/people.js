@@ -123,7 +123,7 @@ document.addEventListener("keydown", (event) => {
   if (typing && key === "enter") {
     const first = classes.find((b) => !b.hidden && b.dataset.seen >= 0);
     if (first) pick(Number(first.dataset.seen));
-  } else if (typing && !(["arrowleft", "backspace"].includes(key) && !find.value)) {
+  } else if (typing && (find.value || !["arrowleft", "backspace", "."].includes(key))) {
     return;
   } else if (key === "arrowleft" || key === "backspace" || (key === "escape" && chosen !== null)) {
     back();
