@@ -703,6 +703,7 @@ def test_the_page_shows_what_people_saw(run):
     assert laid
     rows = {row.name: row for row in laid.rows}
     made = rows["Counterfactuals"]
+    assert made.target
     assert (made.original.value, made.target.value, made.answers) == ("50.0%", "50.0%", "12")
     assert rows["Adversarial images"].untold.value == "50.0%"
     assert rows["Same-class controls"].original.value == "100.0%"

@@ -2,7 +2,7 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const classes = [...$("classes").querySelectorAll("button")];
+const classes = [...document.querySelectorAll("[data-seen]")];
 const levels = [...$("sureness").querySelectorAll("button")];
 const find = $("find");
 let turn = null, chosen = null, since = 0, busy = false;
@@ -51,6 +51,7 @@ function show(found) {
     $("done").focus();
     return;
   }
+  scrollTo(0, 0);
   const place = turn.place;
   $("picture").alt = `Picture ${place}`;
   since = performance.now();
@@ -82,6 +83,7 @@ function choose(seen) {
   if (seen === null) return;
   say(`${name(seen)}. How sure are you, from 1 to 4?`);
   if (find) find.blur();
+  $("sureness").scrollIntoView({ block: "nearest" });
 }
 
 function send(seen, sureness) {
@@ -120,7 +122,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || !turn) return;
   const typing = event.target === find;
   const key = event.key.toLowerCase();
-  if (typing && key === "enter") {
+  if (typing && find.value && key === "enter") {
     const first = classes.find((b) => !b.hidden && b.dataset.seen >= 0);
     if (first) pick(Number(first.dataset.seen));
   } else if (typing && (find.value || !["arrowleft", "backspace", "."].includes(key))) {
