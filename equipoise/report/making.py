@@ -122,7 +122,8 @@ _BIBTEX = {
   institution = {University of Pennsylvania}, year = {2011}
 }""",
     "korn1998": """@article{korn1998,
-  title = {Confidence Intervals for Proportions with Small Expected Number of Positive Counts Estimated from Survey Data},
+  title = {Confidence Intervals for Proportions with Small Expected Number of Positive Counts Estimated from Survey
+    Data},
   author = {Korn, Edward L. and Graubard, Barry I.},
   journal = {Survey Methodology}, volume = {24}, year = {1998}
 }""",
