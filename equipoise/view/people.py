@@ -1,37 +1,37 @@
 """The pages on which people say what they see, as routes for the local server.
 
     GET  /                      who are you?
-    POST /                      joins, or asks whether it is the same person again
+    POST /                      joins, or says that somebody of that name has answered before
     GET  /at/KEY                the page on which a person answers
-    GET  /at/KEY/turn           the question that comes next, as JSON; ?token=TOKEN one before it
+    GET  /at/KEY/turn           the question that comes next; with ?token=TOKEN one before it
     POST /at/KEY/turn           an answer; says what comes next
     GET  /picture/TOKEN         a picture
 
 Nothing that the browser gets says what kind of picture it shows, of what class it is, or which image it was made of.
+What is sent to the server is JSON, which pages of other sites cannot send.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
 import jinja2
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from equipoise.audit import Run
 from equipoise.audit.people import CANNOT_TELL, SURENESS, create
 from equipoise.audit.run import read_record
-from equipoise.errors import EquipoiseError, import_extra
+from equipoise.errors import EquipoiseError
 from equipoise.report.offline import HERE as REPORT
 from equipoise.view.answers import NAME, Asking
 from equipoise.view.questions import PER_KIND, choose
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-    from starlette.routing import BaseRoute
 
 __all__ = ["keys", "routes"]
 
@@ -39,9 +39,9 @@ HERE = Path(__file__).parent
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
 LONGEST = 10_000
@@ -50,132 +50,127 @@ LONGEST = 10_000
 DIGITS, LETTERS = "0123456789", "abcdefghijklmnopqrstuvwxyz"
 
 
-def routes(folder: Path, *, per_kind: int = PER_KIND, seed: int = 0) -> "list[BaseRoute]":
-    """The routes of the human check, to be mounted where they belong.
+def routes(folder: Path, *, per_kind: int = PER_KIND, seed: int = 0) -> list[BaseRoute]:
+    """The routes of the human check, to be mounted under any path: ``Mount("/people", routes=routes(folder))``.
 
     Arguments:
-        folder: of the run.
-        per_kind: how many pictures of each kind are asked about at most, once the first person joins.
+        folder: of the run, or of a study with its run in ``audit``. There need be none before the first person joins.
+        per_kind: how many pictures of each kind are asked about at most.
         seed: of their choice and order.
-
-    Raises:
-        EquipoiseError: without starlette.
     """
-    import_extra("starlette", extra="view", feature="The human check")
-    from starlette.routing import Route  # noqa: PLC0415
-
     pages = _Pages(folder, per_kind, seed)
     return [
         Route("/", pages.door, methods=["GET"]),
         Route("/", pages.join, methods=["POST"]),
-        Route("/people.css", pages.style),
-        Route("/people.js", pages.script),
         Route("/at/{key}", pages.page),
         Route("/at/{key}/turn", pages.turn, methods=["GET"]),
         Route("/at/{key}/turn", pages.answer, methods=["POST"]),
         Route("/picture/{token}", pages.picture),
+        *(Route(f"/{name}", pages.file, name=name) for name in FILES),
     ]
+
+
+FILES = {
+    "people.css": ("text/css", (REPORT / "page.css", HERE / "people.css")),
+    "door.js": ("text/javascript", (HERE / "door.js",)),
+    "people.js": ("text/javascript", (HERE / "people.js",)),
+}
+"""What the pages load: the type of each, and of which files it is made."""
 
 
 class _Pages:
     """What each route answers."""
 
     def __init__(self, folder: Path, per_kind: int, seed: int) -> None:
-        self.folder, self.per_kind, self.seed = folder, per_kind, seed
-        self.asking = Asking(folder / "people.sqlite")
+        self.given, self.per_kind, self.seed = folder, per_kind, seed
 
-    def door(self, request: "Request") -> "Response":
-        return _html(request, stage="door")
+    @property
+    def folder(self) -> Path:
+        """Where the run is, as far as there is one."""
+        inside = self.given / "audit"
+        studied = not (self.given / "run.json").is_file() and (inside / "run.json").is_file()
+        return inside if studied else self.given
 
-    async def join(self, request: "Request") -> "Response":
-        from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
+    @property
+    def asking(self) -> Asking | None:
+        """The questions; None before the first person joins."""
+        path = self.folder / "people.sqlite"
+        return Asking(path) if path.is_file() else None
 
-        form = parse_qs((await _body(request)).decode("utf-8", "replace"))
-        return await run_in_threadpool(self._let_in, request, form)
+    def door(self, request: Request) -> Response:
+        return _html(request)
 
-    def _let_in(self, request: "Request", form: Mapping[str, list[str]]) -> "Response":
-        from starlette.responses import RedirectResponse  # noqa: PLC0415
+    async def join(self, request: Request) -> Response:
+        sent = await _sent(request, name=str, same=bool)
+        root = request.scope.get("root_path", "")
+        return await run_in_threadpool(_json, lambda: self._let_in(root, **sent))
 
-        name = form.get("name", [""])[0]
-        try:
-            self._prepare()
-            before = self.asking.known(name)
-            if before and before[1] and "same" not in form:
-                return _html(request, stage="known", name=name, answered=before[1])
-            key = self.asking.join(name)
-        except EquipoiseError as error:
-            return _html(request, 400, stage="door", name=name, error=str(error))
-        address = f"{request.scope.get('root_path', '')}/at/{key}"
-        return RedirectResponse(address, status_code=303, headers=HEADERS)
+    def _let_in(self, root: str, name: str, same: bool) -> dict[str, Any]:
+        asking = self._prepared()
+        before = asking.known(name)
+        if before and before[1] and not same:
+            return {"answered": before[1]}
+        return {"at": f"{root}/at/{asking.join(name)}"}
 
-    def _prepare(self) -> None:
-        """Chooses the questions, once."""
+    def _prepared(self) -> Asking:
+        """The questions, chosen where they were not."""
         run = Run(self.folder)
+        path = run.folder / "people.sqlite"
         if run.people() is None:
             rows = [
                 (q.kind, q.image, q.label, q.target, q.made_by, q.accepted, q.picture)
                 for q in choose(run, per_kind=self.per_kind, seed=self.seed)
             ]
-            create(self.asking.path, run.record["data"]["classes"], self.seed, rows)
+            create(path, run.record["data"]["classes"], self.seed, rows)
+        return Asking(path)
 
-    def page(self, request: "Request") -> "Response":
-        name = self.asking.path.is_file() and self.asking.person(request.path_params["key"])
-        if not name:
-            error = "Nobody answers at this address any longer. Join again, under the same name."
-            return _html(request, 404, stage="door", error=error)
-        classes = self.asking.classes()
+    def page(self, request: Request) -> Response:
+        key, asking = request.path_params["key"], self.asking
+        name = asking.person(key) if asking else None
+        if asking is None or name is None:
+            error = "Nobody answers at this address. Join again, under the same name."
+            return _html(request, 404, error=error)
+        classes = asking.classes()
         return _html(
             request,
-            stage="asking",
-            key=request.path_params["key"],
             name=name,
+            key=key,
             classes=list(zip(classes, keys(classes), strict=True)),
             sureness=SURENESS,
             cannot_tell=CANNOT_TELL,
             side=min(read_record(self.folder)["data"]["shape"][1:]),
         )
 
-    def turn(self, request: "Request") -> "Response":
-        return self._told(request, request.query_params.get("token"))
+    def turn(self, request: Request) -> Response:
+        key, token = request.path_params["key"], request.query_params.get("token")
+        return _json(lambda: self._next(key, token))
 
-    async def answer(self, request: "Request") -> "Response":
-        from starlette.concurrency import run_in_threadpool  # noqa: PLC0415
+    async def answer(self, request: Request) -> Response:
+        sent = await _sent(request, token=str, seen=int, sureness=int | None, seconds=int | float)
+        key = request.path_params["key"]
+        return await run_in_threadpool(_json, lambda: self._keep(key, sent))
 
-        return await run_in_threadpool(self._keep, request, await _body(request))
+    def _keep(self, key: str, sent: dict[str, Any]) -> dict[str, Any]:
+        if asking := self.asking:
+            asking.answer(key, **sent)
+        return self._next(key, None)
 
-    def _keep(self, request: "Request", body: bytes) -> "Response":
-        try:
-            token, seen, sureness, seconds = _answered(body)
-            self.asking.answer(request.path_params["key"], token, seen, sureness, seconds)
-        except EquipoiseError as error:
-            return _json({"error": str(error)}, 400)
-        return self._told(request, None)
+    def _next(self, key: str, token: str | None) -> dict[str, Any]:
+        if asking := self.asking:
+            return asdict(asking.turn(key, token))
+        raise EquipoiseError("Nobody has been asked about this run. Join first.")
 
-    def _told(self, request: "Request", token: str | None) -> "Response":
-        try:
-            return _json(asdict(self.asking.turn(request.path_params["key"], token)))
-        except EquipoiseError as error:
-            return _json({"error": str(error)}, 404)
-
-    def picture(self, request: "Request") -> "Response":
-        from starlette.responses import Response  # noqa: PLC0415
-
-        known = self.asking.path.is_file()
-        found = self.asking.picture(request.path_params["token"]) if known else None
+    def picture(self, request: Request) -> Response:
+        asking = self.asking
+        found = asking and asking.picture(request.path_params["token"])
         if found is None:
             return Response(status_code=404, headers=HEADERS)
         return Response(found, media_type="image/png", headers=HEADERS)
 
-    def style(self, request: "Request") -> "Response":
-        from starlette.responses import Response  # noqa: PLC0415
-
-        text = _read(REPORT / "page.css") + _read(HERE / "people.css")
-        return Response(text, media_type="text/css", headers=HEADERS)
-
-    def script(self, request: "Request") -> "Response":
-        from starlette.responses import Response  # noqa: PLC0415
-
-        return Response(_read(HERE / "people.js"), media_type="text/javascript", headers=HEADERS)
+    def file(self, request: Request) -> Response:
+        kind, parts = FILES[request.scope["path"].rpartition("/")[2]]
+        text = "".join(part.read_text(encoding="utf-8") for part in parts)
+        return Response(text, media_type=kind, headers=HEADERS)
 
 
 def keys(classes: Sequence[str]) -> list[str]:
@@ -190,56 +185,43 @@ def keys(classes: Sequence[str]) -> list[str]:
     return list(known[: len(names)]) if len(names) <= len(known) else [""] * len(names)
 
 
-async def _body(request: "Request") -> bytes:
-    """What was sent from one of our own pages.
+async def _sent(request: Request, **kinds: Any) -> dict[str, Any]:
+    """The JSON object that was sent: these names, each of its kind.
 
     Raises:
-        HTTPException: for what another site sent, or more than a form holds.
+        HTTPException: for anything else.
     """
-    from starlette.exceptions import HTTPException  # noqa: PLC0415
-
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise HTTPException(403, "Sent from another site.")
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "Send JSON, as application/json.")
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > LONGEST:
             raise HTTPException(413, "Longer than any answer.")
-    return body
-
-
-def _answered(body: bytes) -> tuple[str, int, int | None, float]:
-    """Token, class, sureness and seconds of an answer as the page sends it.
-
-    Raises:
-        EquipoiseError: for anything else.
-    """
     try:
         sent = json.loads(body)
-        token, seen, sureness, seconds = (
-            sent[name] for name in ("token", "seen", "sureness", "seconds")
-        )
-    except (ValueError, KeyError, TypeError):
-        raise EquipoiseError("Cannot read this answer. Load the page again.") from None
-    whole = type(seen) is int and (sureness is None or type(sureness) is int)
-    if not (isinstance(token, str) and whole and type(seconds) in (int, float)):
-        raise EquipoiseError("Cannot read this answer. Load the page again.")
-    return token, seen, sureness, float(seconds)
+    except ValueError:
+        sent = None
+    if not (isinstance(sent, dict) and sent.keys() == kinds.keys()):
+        raise HTTPException(400, f"Send {', '.join(kinds)}.")
+    for name, kind in kinds.items():
+        # True is an int to Python, and no answer.
+        if not isinstance(sent[name], kind) or (kind is not bool and isinstance(sent[name], bool)):
+            raise HTTPException(400, f"Send {', '.join(kinds)}.")
+    return sent
 
 
-def _json(value: Any, status: int = 200) -> "Response":
-    from starlette.responses import JSONResponse  # noqa: PLC0415
+def _json(make: Callable[[], dict[str, Any]]) -> Response:
+    """What is made, or why it could not be."""
+    try:
+        return JSONResponse(make(), headers=HEADERS)
+    except EquipoiseError as error:
+        return JSONResponse({"error": str(error)}, 400, headers=HEADERS)
 
-    return JSONResponse(value, status_code=status, headers=HEADERS)
 
-
-def _html(request: "Request", status: int = 200, **values: Any) -> "Response":
-    from starlette.responses import HTMLResponse  # noqa: PLC0415
-
-    root = request.scope.get("root_path", "")
-    given = {"name": "", "error": "", "longest": NAME} | values
-    page = _template().render(root=root, **given)
+def _html(request: Request, status: int = 200, **values: Any) -> Response:
+    given = {"key": "", "error": "", "longest": NAME} | values
+    page = _template().render(root=request.scope.get("root_path", ""), **given)
     return HTMLResponse(page.encode("utf-8", "replace"), status, headers=HEADERS)
 
 
@@ -253,7 +235,3 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     return environment.get_template("people.html")
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
