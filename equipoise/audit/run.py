@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from equipoise.audit.claims import Claim, read_claims, read_study
 from equipoise.audit.exhibits import Row, read_exhibits
+from equipoise.audit.human import human_claims
+from equipoise.audit.people import Seen, read_people
 from equipoise.audit.plan import IMAGES, SCHEMA
 from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
@@ -207,8 +209,10 @@ class Run:
         return self._soundness
 
     def claims(self) -> tuple[Claim, ...]:
-        """The claims that a study wrote into the run, with their verdicts; none for a plain audit."""
-        return read_claims(self.folder)
+        """The claims that a study wrote into the run, with their verdicts; none for a plain audit. Where people were
+        asked, those of the study of counterfactuals end with what they saw."""
+        seen = self.people() if self.study() == "counterfactual" else None
+        return read_claims(self.folder) + (human_claims(seen) if seen else ())
 
     def study(self) -> str | None:
         """The study whose claims are in the run; None for a plain audit."""
@@ -217,6 +221,10 @@ class Run:
     def exhibits(self) -> dict[str, list[Row]]:
         """What a study measured beside the run's images, as rows by name; nothing for a plain audit."""
         return read_exhibits(self.folder)
+
+    def people(self) -> Seen | None:
+        """What people said they saw in the run's pictures; None where nobody was asked."""
+        return read_people(self.folder)
 
     def facts(
         self, probe: str | None = None, classifier: str | None = None

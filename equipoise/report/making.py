@@ -73,6 +73,7 @@ def references(reading: Reading) -> list[str]:
     if any(under.threat.norm == "l1" for under in reading.threats):
         keys += ["duchi2008", "croce2021"]
     keys += _of_counterfactuals(reading)
+    keys += ["krippendorff2011", "korn1998"] if reading.run.people() else []
     if reading.record["data"]["spec"].partition("?")[0].startswith("digits"):
         keys.append("alpaydin1998")
     return cite(*dict.fromkeys(keys))
@@ -114,6 +115,17 @@ _BIBTEX = {
   title = {Explicit Tradeoffs between Adversarial and Natural Distributional Robustness},
   author = {Moayeri, Mazda and Banihashem, Kiarash and Feizi, Soheil},
   booktitle = {NeurIPS}, year = {2022}, eprint = {2209.07592}, archiveprefix = {arXiv}
+}""",
+    "krippendorff2011": """@techreport{krippendorff2011,
+  title = {Computing {Krippendorff}'s Alpha-Reliability},
+  author = {Krippendorff, Klaus},
+  institution = {University of Pennsylvania}, year = {2011}
+}""",
+    "korn1998": """@article{korn1998,
+  title = {Confidence Intervals for Proportions with Small Expected Number of Positive Counts Estimated from Survey
+    Data},
+  author = {Korn, Edward L. and Graubard, Barry I.},
+  journal = {Survey Methodology}, volume = {24}, year = {1998}
 }""",
     "moayeri2022study": """@inproceedings{moayeri2022study,
   title = {A Comprehensive Study of Image Classification Model Sensitivity to Foregrounds, Backgrounds, and Visual

@@ -21,6 +21,7 @@ from equipoise.report.ladder import along_ladder
 from equipoise.report.making import references, spending
 from equipoise.report.odds import lay_study
 from equipoise.report.offline import fill
+from equipoise.report.people import lay_people
 from equipoise.report.reading import Reading
 from equipoise.report.regions import lay_regions
 from equipoise.report.saliency import lay_saliency
@@ -129,6 +130,7 @@ def render(reading: Reading) -> str:
         study=study,
         spurious=spurious,
         sets=[show(reading, drawn) for drawn in reading.counterfactuals],
+        people=lay_people(reading),
         table=tabulate(reading),
         # Where groups have a section, their sizes stand there.
         groups=[] if grouped else group_sizes(reading),

@@ -1,4 +1,4 @@
-"""The page of a run served on this computer, live while its audit runs."""
+"""Looking closer at a run in a browser, live while its audit runs, and asking people what they see."""
 
 from equipoise.errors import import_extra
 
