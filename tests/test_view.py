@@ -32,6 +32,7 @@ from equipoise.report.reading import Reading
 from equipoise.store import write_shard
 from equipoise.view import application
 from equipoise.view.pages import Pages
+from equipoise.view.server import ASK
 from equipoise.view.progress import Watch, roughly
 from equipoise.view.security import HEADERS
 from equipoise.view.serving import bind, serve
@@ -68,7 +69,9 @@ def add(run, folder, file):
 
 
 def client(folder, *routes):
-    return TestClient(application(folder, routes), base_url=HERE)
+    served = application(folder)
+    served.router.routes[:0] = routes
+    return TestClient(served, base_url=HERE)
 
 
 def settled(served):
@@ -217,6 +220,8 @@ def test_the_page_is_the_reports_and_its_live_additions(run, tmp_path):
     bar = re.search(r'<aside class="live".*?</aside>\n', live, re.S)
     assert bar
     live = live.replace(bar[0], "", 1)
+    assert ASK in live
+    live = live.replace(ASK, "", 1)
     assert "/progress" in live.rpartition("<script>")[2]
     for tag, end in (("<style>", "</style>\n"), ("<script>", "</script>\n")):
         before, _, rest = live.rpartition(tag)

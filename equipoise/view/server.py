@@ -1,8 +1,8 @@
-"""The application: the page with its live additions at /, as a file at /page, and how far the audit is at /progress."""
+"""The application: the page with its live additions at /, as a file at /page, how far the audit is at /progress, and the
+human check below /people/."""
 
 import json
 import shlex
-from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -14,29 +14,34 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Mount, Route
 
 from equipoise.errors import EquipoiseError
 from equipoise.report.offline import fill
 from equipoise.report.words import count, duration
 from equipoise.view.pages import Pages
+from equipoise.view.people import routes
 from equipoise.view.progress import Progress, Watch, roughly
+from equipoise.view.questions import PER_KIND
 from equipoise.view.security import Guard, respond
 
 __all__ = ["application"]
 
 HERE = Path(__file__).parent
 
+ASK = '<p class="ask"><a href="/people/">Ask people what they see</a></p>\n'
+
 SOON = 2.0
 """Seconds that a reader waits for the first page before being told that it is being made."""
 
 
-def application(folder: Path, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
+def application(folder: Path, *, questions: int = PER_KIND, seed: int = 0) -> Starlette:
     """The server's application.
 
     Arguments:
         folder: of a run, of a study with its run in ``audit``, or of a run whose audit has not begun.
-        extra_routes: further routes, behind the same guard.
+        questions: how many pictures of each kind the human check asks about at most.
+        seed: of their choice and order.
     """
     watch, pages = Watch(folder), Pages()
 
@@ -73,7 +78,7 @@ def application(folder: Path, extra_routes: Sequence[BaseRoute] = ()) -> Starlet
             Route("/", live),
             Route("/page", file),
             Route("/progress", progress),
-            *extra_routes,
+            Mount("/people", routes=routes(folder, per_kind=questions, seed=seed)),
         ],
         middleware=[Middleware(Guard)],
     )
@@ -127,5 +132,6 @@ def _enliven(page: str, said: dict[str, Any]) -> str:
     bar = bar.replace("PROGRESS", escape(json.dumps(said)))
     page = page.replace("</head>", f"<style>\n{style}</style>\n</head>", 1)
     page = page.replace('<header class="masthead">', f'{bar}<header class="masthead">', 1)
+    page = page.replace("</header>", f"{ASK}</header>", 1)
     before, _, after = page.rpartition("</body>")
     return f"{before}<script>{script}</script>\n</body>{after}"

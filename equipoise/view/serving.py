@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from equipoise.errors import EquipoiseError
+from equipoise.view.questions import PER_KIND
 from equipoise.view.server import application
 
 __all__ = ["PORT", "bind", "serve"]
@@ -24,18 +25,26 @@ TRIED = 20
 
 
 def serve(
-    folder: Path, *, port: int | None = None, browser: bool = True, say: Callable[[str], object]
+    folder: Path,
+    *,
+    port: int | None = None,
+    browser: bool = True,
+    questions: int = PER_KIND,
+    seed: int = 0,
+    say: Callable[[str], object],
 ) -> None:
-    """Serves the page of the run in `folder` on 127.0.0.1 until Ctrl-C.
+    """Serves the page of the run in `folder`, and below /people/ the human check, on 127.0.0.1 until Ctrl-C.
 
     Arguments:
         folder: of a run, also one whose audit has not begun.
         port: where; any free one when 0, `PORT` or the next free one when None.
         browser: whether to open the page in the user's browser.
+        questions: how many pictures of each kind people are asked about at most.
+        seed: of the choice of these pictures and of their order.
         say: told the address once the server answers.
 
     Raises:
-        EquipoiseError: when there is no such folder, or the port is taken.
+        EquipoiseError: when there is no such folder, the port is taken, or there are no questions to ask.
     """
     folder = folder.expanduser()
     if not folder.is_dir():
@@ -44,6 +53,10 @@ def serve(
             f"Cannot view {str(folder)!r}: {what}. Give the folder that an audit writes; an empty one waits for its "
             "audit."
         )
+    if questions < 1:
+        raise EquipoiseError(
+            f"Cannot ask people {questions} questions of each kind: ask one or more."
+        )
     with bind(port) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
         say(f"Page: {address} (Ctrl-C ends)")
@@ -51,7 +64,7 @@ def serve(
             # Some browsers return only when they are closed.
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         config = uvicorn.Config(
-            application(folder),
+            application(folder, questions=questions, seed=seed),
             log_level="error",
             lifespan="off",
             server_header=False,
