@@ -60,7 +60,7 @@ def same(read_back, frame):
             np.testing.assert_array_equal(numbers, whole.to_numpy(float, na_value=np.nan), name)
         elif not whole.map(lambda value: isinstance(value, np.ndarray)).any():
             texts = [None if pd.isna(v) or v == "" else str(v) for v in whole]
-            lower = kind == bool or whole.map(lambda value: isinstance(value, bool)).any()
+            lower = whole.map(lambda value: isinstance(value, bool)).any()
             texts = [t and t.lower() if lower else t for t in texts]
             assert [None if pd.isna(v) else v for v in mine] == texts, name
 
@@ -82,7 +82,7 @@ def test_parquet_and_json_hold_the_table(run, tmp_path, ending):
             found = run._connection.read_parquet(str(path)).df()
             pd.testing.assert_frame_equal(found, frame)
             continue
-        rows = json.loads(path.read_text(), parse_constant=lambda text: pytest.fail(text))
+        rows = json.loads(path.read_text(), parse_constant=pytest.fail)
         assert [list(row) for row in rows] == [list(frame.columns)] * len(frame)
         for column in frame.select_dtypes("number"):
             values = [np.nan if row[column] is None else float(row[column]) for row in rows]
@@ -135,7 +135,7 @@ def test_infinity_and_nothing_survive(tmp_path, run):
     assert math.isnan(found["v"][4]) and math.isnan(found["f"][3])
     rows = json.loads(
         _write(relation, tmp_path / "n.json", exact=False).read_text(),
-        parse_constant=lambda text: pytest.fail(text),
+        parse_constant=pytest.fail,
     )
     assert [row["v"] for row in rows] == [1e-300, 0.1, "inf", "-inf", None]
     assert rows[2]["f"] is None and rows[0]["l"] == [1.5, "inf", None, None]

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from equipoise.cli.app import app, plain_table, say
+from equipoise.cli.tracking import check_loggers, tell
 
 __all__ = ["counterfactual", "odds", "spurious", "study"]
 
@@ -45,6 +46,7 @@ def counterfactual(
     per_class: int = 2,
     seed: int = 0,
     device: str = "auto",
+    log: list[str] | None = None,
 ) -> None:
     """Do counterfactual examples complicate adversarial training? arXiv 2404.10588.
 
@@ -100,7 +102,11 @@ def counterfactual(
         Of everything random.
     device
         auto, cpu, cuda or cuda:1.
+    log
+        Whom to tell the summary at the end, several times if you like: tensorboard[:FOLDER], wandb[:PROJECT] or
+        mlflow[:URI].
     """
+    check_loggers(log)
     from equipoise.studies import Settings
     from equipoise.studies import counterfactual as run_study
     from equipoise.training import Recipe
@@ -136,6 +142,7 @@ def counterfactual(
             device=device,
         ),
     )
+    tell(run, log)
     _print_claims(run, page)
 
 
@@ -174,6 +181,7 @@ def odds(
     feature_radius: str = "0.25",
     seed: int = 0,
     device: str = "auto",
+    log: list[str] | None = None,
 ) -> None:
     """Is robustness at odds with accuracy? arXiv 1805.12152.
 
@@ -240,7 +248,11 @@ def odds(
         Of everything random.
     device
         auto, cpu, cuda or cuda:1.
+    log
+        Whom to tell the summary at the end, several times if you like: tensorboard[:FOLDER], wandb[:PROJECT] or
+        mlflow[:URI].
     """
+    check_loggers(log)
     from equipoise.studies import OddsSettings
     from equipoise.studies import odds as run_study
     from equipoise.training import Recipe
@@ -285,6 +297,7 @@ def odds(
             **chosen,
         ),
     )
+    tell(run, log)
     _print_claims(run, page)
 
 
@@ -314,6 +327,7 @@ def spurious(
     skip_broken: bool = False,
     seed: int = 0,
     device: str = "auto",
+    log: list[str] | None = None,
 ) -> None:
     """What does adversarial training do to robustness against natural shifts? arXiv 2209.07592.
 
@@ -370,11 +384,22 @@ def spurious(
         Of everything random.
     device
         auto, cpu, cuda or cuda:1.
+    log
+        Whom to tell the summary at the end, several times if you like: tensorboard[:FOLDER], wandb[:PROJECT] or
+        mlflow[:URI].
     """
+    check_loggers(log)
     if models or benchmarks:
         kept = {"batch": batch, "skip_broken": skip_broken, "seed": seed, "device": device}
         run_models(
-            models, benchmarks, out, heads=heads, limit=limit, backgrounds=backgrounds, **kept
+            models,
+            benchmarks,
+            out,
+            heads=heads,
+            limit=limit,
+            backgrounds=backgrounds,
+            log=log,
+            **kept,
         )
         return
     from equipoise.specs import parse_number
@@ -406,6 +431,7 @@ def spurious(
             **chosen,
         ),
     )
+    tell(run, log)
     _print_claims(run, page)
 
 
@@ -421,6 +447,7 @@ def run_models(
     skip_broken: bool = False,
     seed: int = 0,
     device: str = "auto",
+    log: list[str] | None = None,
 ) -> None:
     """Audits a folder of classifiers on benchmarks, and prints the claims of each as soon as it is done."""
     from equipoise.errors import EquipoiseError
@@ -444,6 +471,7 @@ def run_models(
         device=device,
     )
     for run, page in found:
+        tell(run, log)
         say(f"{run.record['data']['spec']}: {len(run.classifiers)} classifiers")
         for network in without_standard(run):
             of = f" of {network}" if network else ""
