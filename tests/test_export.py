@@ -16,10 +16,12 @@ from equipoise.audit import Claim, write_claims, write_exhibits
 from equipoise.cli import main
 from equipoise.report.export import (
     charts,
+    file_names,
     formulas,
     tables,
     write_all,
     write_chart,
+    write_relation,
     write_table,
 )
 from equipoise.report.page import render
@@ -128,13 +130,12 @@ def test_infinity_and_nothing_survive(tmp_path, run):
         "unnest([0.1::FLOAT, 'inf'::FLOAT, 'nan'::FLOAT, NULL, 16777217::FLOAT]) AS f, "
         "[1.5, 'inf'::DOUBLE, NULL, 'nan'::DOUBLE] AS l"
     )
-    from equipoise.report.export import _write
 
-    found = pd.read_csv(_write(relation, tmp_path / "n.csv", exact=False))
+    found = pd.read_csv(write_relation(relation, tmp_path / "n.csv", exact=False))
     assert found["v"].tolist()[:4] == [1e-300, 0.1, math.inf, -math.inf]
     assert math.isnan(found["v"][4]) and math.isnan(found["f"][3])
     rows = json.loads(
-        _write(relation, tmp_path / "n.json", exact=False).read_text(),
+        write_relation(relation, tmp_path / "n.json", exact=False).read_text(),
         parse_constant=pytest.fail,
     )
     assert [row["v"] for row in rows] == [1e-300, 0.1, "inf", "-inf", None]
@@ -147,15 +148,16 @@ def test_infinity_and_nothing_survive(tmp_path, run):
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "＝1"])
 def test_a_text_that_a_spreadsheet_would_run_is_quoted_in_csv_alone(run, tmp_path, text):
-    from equipoise.report.export import _write
 
     relation = run._connection.sql("SELECT ? AS name, -1.5 AS number", params=[text])
     assert formulas(relation) == 1
-    with _write(relation, tmp_path / "g.csv", exact=False).open(newline="") as file:
+    with write_relation(relation, tmp_path / "g.csv", exact=False).open(newline="") as file:
         assert list(csv.reader(file)) == [["name", "number"], [f"'{text}", "-1.5"]]
-    with _write(relation, tmp_path / "g.csv", exact=True).open(newline="") as file:
+    with write_relation(relation, tmp_path / "g.csv", exact=True).open(newline="") as file:
         assert list(csv.reader(file))[1][0] == text
-    assert json.loads(_write(relation, tmp_path / "g.json", exact=False).read_text())[0] == {
+    assert json.loads(write_relation(relation, tmp_path / "g.json", exact=False).read_text())[
+        0
+    ] == {
         "name": text,
         "number": -1.5,
     }
@@ -164,9 +166,8 @@ def test_a_text_that_a_spreadsheet_would_run_is_quoted_in_csv_alone(run, tmp_pat
 def test_harmless_texts_stay(run, tmp_path):
     relation = run._connection.sql("SELECT unnest(['a=b', 'x-1', '''a', '', '3']) AS name")
     assert formulas(relation) == 0
-    from equipoise.report.export import _write
 
-    with _write(relation, tmp_path / "g.csv", exact=False).open(newline="") as file:
+    with write_relation(relation, tmp_path / "g.csv", exact=False).open(newline="") as file:
         assert [row[0] for row in list(csv.reader(file))[1:]] == ["a=b", "x-1", "'a", "", "3"]
 
 
@@ -250,6 +251,7 @@ def test_a_warned_chart_says_what_hollow_points_mean(run):
         (["--table", "summary"], "--table needs a file"),
         (["--out", "x.csv"], "--out x.csv needs what to write"),
         (["--table", "summary", "--all", "d"], "--table and --all at once"),
+        (["--license", "mit"], "--license mit goes with --model-card"),
     ],
 )
 def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys, arguments, said):
@@ -287,3 +289,47 @@ def test_an_unfinished_run_exports_what_it_has(run, tmp_path):
     found = tables(eq.Run(half))
     assert "measurements" not in found and len(found["images"]) == 24
     assert charts(eq.Run(half)) == {}
+
+
+# Pictures
+
+
+def test_pictures_become_a_folder_that_opens_as_images(run, tmp_path):
+    import io
+
+    from PIL import Image
+
+    from equipoise.report.pictures import write_pictures
+
+    folder = tmp_path / "pictures"
+    main(["export", str(run.folder), "--pictures", str(folder)])
+    with (folder / "metadata.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(list(folder.rglob("*.png"))) == 24 * (1 + len(NAMES))
+    assert {row["shows"] for row in rows} == {"original", PROBES[1]}
+    kept = dict(run.images().filter("picture IS NOT NULL").select("id", "picture").fetchall())
+    for row in rows:
+        if row["shows"] == "original":
+            assert (folder / row["file_name"]).read_bytes() == kept[row["id"]]
+            assert row["prediction"] == row["classifier"] == ""
+    digits = eq.load_images("digits", split="test")
+    labels = {
+        example.id: digits.classes[example.label] for example in map(digits.read, range(600))
+    }
+    assert all(row["label"] == labels[row["id"]] for row in rows)
+    opened = eq.load_images(f"folder:{folder}")
+    assert len(opened) == len(rows)
+    example = opened[0]
+    (row,) = [row for row in rows if row["file_name"] == example.id]
+    assert opened.classes[example.label] == row["label"]
+    shown = Image.open(io.BytesIO((folder / example.id).read_bytes()))
+    assert example.image.shape[-2:] == (shown.height, shown.width)
+    with pytest.raises(eq.EquipoiseError, match="something is there"):
+        write_pictures(run, folder)
+
+
+def test_file_names_stay_inside_and_apart():
+    names = ["..", ".hidden", "a/b", "a:b", "A", "a", "", "\u05e9", "x" * 300]
+    found = list(file_names(dict.fromkeys(names)).values())
+    assert len({name.lower() for name in found}) == len(names)
+    assert all(name and name[0] != "." and "/" not in name and len(name) < 100 for name in found)

@@ -1,4 +1,4 @@
-"""The verb that takes tables, charts and a model card out of a run."""
+"""The verb that takes tables, charts, pictures and a model card out of a run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,10 +27,11 @@ def export(
     all: Annotated[Path | None, Parameter(name="--all")] = None,
     tables_as: Literal["csv", "parquet", "json"] = "csv",
     charts_as: Literal["svg", "png", "pdf"] = "svg",
+    pictures: Path | None = None,
     exact: bool = False,
     licence: Annotated[str | None, Parameter(name=["--license", "--licence"])] = None,
 ) -> None:
-    """Take tables, charts or a model card out of a run; alone, list what there is.
+    """Take tables, charts, pictures or a model card out of a run; alone, list what there is.
 
     Parameters
     ----------
@@ -50,6 +51,8 @@ def export(
         What --all writes of tables.
     charts_as
         What --all writes of charts.
+    pictures
+        Write the pictures that the run kept into this folder, below one for each class, with a metadata.csv.
     exact
         Leave texts in CSV as they are, also those that a spreadsheet would run as formulas.
     licence
@@ -59,19 +62,28 @@ def export(
 
     asked = {"--table": table, "--chart": chart, "--model-card": model_card}
     given = [option for option, value in asked.items() if value is not None]
-    if len(given) + (all is not None) > 1:
-        both = " and ".join([*given, *(["--all"] if all is not None else [])])
+    folders = {"--all": all, "--pictures": pictures}
+    wanted = [*given, *(option for option, value in folders.items() if value is not None)]
+    if len(wanted) > 1:
+        both = " and ".join(wanted)
         raise EquipoiseError(f"Cannot export {both} at once: ask for one of them.")
     if given and out is None:
         raise EquipoiseError(f"{given[0]} needs a file: --out FILE.")
     if out is not None and not given:
         raise EquipoiseError(f"--out {out} needs what to write: {', '.join(asked)}.")
+    if licence is not None and model_card is None:
+        raise EquipoiseError(f"--license {licence} goes with --model-card.")
     opened = Run(run)
     if all is not None:
         from equipoise.report.export import write_all
 
         written = write_all(opened, all, table=f".{tables_as}", chart=f".{charts_as}", exact=exact)
         say(f"{len(written)} files in {all}")
+    elif pictures is not None:
+        from equipoise.report.pictures import write_pictures
+
+        count = write_pictures(opened, pictures, exact=exact)
+        say(f"{count} pictures in {pictures}: open them as folder:{pictures}")
     elif table is not None and out is not None:
         _table(opened, table, out, exact=exact)
     elif chart is not None and out is not None:

@@ -31,10 +31,12 @@ __all__ = [
     "FORMATS",
     "PICTURES",
     "charts",
+    "file_names",
     "formulas",
     "tables",
     "write_all",
     "write_chart",
+    "write_relation",
     "write_table",
 ]
 
@@ -76,7 +78,7 @@ def write_table(run: Run, name: str, out: str | Path, *, exact: bool = False) ->
         raise EquipoiseError(
             f"Cannot export the table {name!r} of {run.folder}: it has none of that name. {did_you_mean(name, known)}"
         )
-    return _write(known[name](), out, exact=exact)
+    return write_relation(known[name](), out, exact=exact)
 
 
 def write_chart(run: Run, name: str, out: str | Path) -> Path:
@@ -126,12 +128,12 @@ def write_all(
     _ending(f"table{table}", tuple(FORMATS), "table")
     _ending(f"chart{chart}", PICTURES, "chart")
     made, drawn = builders(run), charts(run)
-    files = _file_names(made)
+    files = file_names(made)
     written = [
-        _write(build(), folder / "tables" / f"{files[name]}{table}", exact=exact)
+        write_relation(build(), folder / "tables" / f"{files[name]}{table}", exact=exact)
         for name, build in made.items()
     ]
-    files = _file_names(drawn)
+    files = file_names(drawn)
     return written + [
         _draw(run, figure, folder / "charts" / f"{files[name]}{chart}")
         for name, figure in drawn.items()
@@ -194,7 +196,8 @@ def _draw(run: Run, figure: Figure, out: Path) -> Path:
     return out
 
 
-def _write(relation: "DuckDBPyRelation", out: Path, *, exact: bool) -> Path:
+def write_relation(relation: "DuckDBPyRelation", out: Path, *, exact: bool) -> Path:
+    """Writes a relation by the ending of `out`, as `write_table` does."""
     ending = out.suffix.lower()
     listed = "*"
     if ending == ".json":
@@ -238,11 +241,16 @@ def _in_json(column: str, kind: str) -> str:
     return column
 
 
-def _file_names(names: Mapping[str, object]) -> dict[str, str]:
+def file_names(names: Mapping[str, object]) -> dict[str, str]:
     """Names that every file system takes; those that would be the same get a digest behind."""
     plain = {
         name: "".join(c if c.isascii() and (c.isalnum() or c in "-._") else "_" for c in name)[:80]
         for name in names
+    }
+    # A dot in front hides a file, and two of them are the folder above.
+    plain = {
+        name: f"_{file.lstrip('.')}" if file[:1] in ("", ".") else file
+        for name, file in plain.items()
     }
     lower = [file.lower() for file in plain.values()]
     return {

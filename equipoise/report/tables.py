@@ -27,7 +27,7 @@ from equipoise.store import connect
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
-__all__ = ["builders", "tables"]
+__all__ = ["builders", "relation_of", "tables"]
 
 _TYPES = {str: "VARCHAR", float: "DOUBLE", int: "BIGINT", bool: "BOOLEAN"}
 _SPENDING = {
@@ -53,7 +53,7 @@ def builders(run: Run) -> dict[str, Callable[[], "DuckDBPyRelation"]]:
         found["summary"] = lambda: _of_records(Statistic, run.summary())
         if run.soundness():
             found["soundness"] = lambda: _of_records(Soundness, run.soundness())
-        found["spending"] = lambda: _relation(_SPENDING, costs(Reading(run)))
+        found["spending"] = lambda: relation_of(_SPENDING, costs(Reading(run)))
     if run.shards("images"):
         found["images"] = lambda: _images(run)
     if run.claims():
@@ -77,7 +77,7 @@ def _of_records(
 ) -> "DuckDBPyRelation":
     """A row for each dataclass, a column for each of its fields."""
     types = {field.name: _TYPES.get(field.type, "VARCHAR") for field in fields(kind)}  # pyright: ignore[reportArgumentType]
-    return _relation(types, [tuple(asdict(row).values()) for row in rows])
+    return relation_of(types, [tuple(asdict(row).values()) for row in rows])
 
 
 def _of_rows(rows: Sequence[Mapping[str, Any]]) -> "DuckDBPyRelation":
@@ -93,14 +93,15 @@ def _of_rows(rows: Sequence[Mapping[str, Any]]) -> "DuckDBPyRelation":
         tuple(_text(row.get(key)) if key in texts else row.get(key) for key in types)
         for row in rows
     ]
-    return _relation(types, listed)
+    return relation_of(types, listed)
 
 
 def _text(value: object) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _relation(types: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> "DuckDBPyRelation":
+def relation_of(types: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> "DuckDBPyRelation":
+    """Rows as a relation, with the SQL type of each column."""
     connection = connect()
     # Types of objects are guessed from a sample, which could hold nothing but missing values.
     connection.execute(f"SET pandas_analyze_sample = {max(1, len(rows))}")
