@@ -213,6 +213,7 @@ class _Fit:
     """One training: what is read, the state that a checkpoint holds, and the steps."""
 
     fabric: "Fabric"
+    told: Trail
 
     def __init__(self, images: Images, recipe: DenoiserRecipe, folder: Path) -> None:
         self.images, self.recipe, self.folder = images, recipe, folder
@@ -244,16 +245,15 @@ class _Fit:
         due = time.monotonic() + engine.SECONDS_BETWEEN_CHECKPOINTS
         spoken_at = time.monotonic()
         bar = Progress(title, total=steps, done=self.step, shown=shown)
-        with self.trail(loggers) as trail, bar as progress:
+        with self.trail(loggers) as self.told, bar as progress:
             for line in self.log:
-                engine.tell(trail, "step", line)
+                engine.tell(self.told, "step", line)
             while self.step < steps:
                 self.total += self._one_step()
                 self.step += 1
                 if self.step % every == 0 or self.step == steps:
                     now = time.monotonic()
                     self._log_line(now - spoken_at)
-                    engine.tell(trail, "step", self.log[-1])
                     spoken_at = now
                 if shown and self.step in pictured:
                     self._picture()
@@ -366,7 +366,7 @@ class _Fit:
         return torch.as_tensor(fabric.all_reduce(loss.detach(), reduce_op="mean"))
 
     def _log_line(self, seconds: float) -> None:
-        """Adds the mean loss of the steps since the last line.
+        """Adds the mean loss of the steps since the last line, and tells the loggers.
 
         Raises:
             EquipoiseError: when it is not finite.
@@ -383,6 +383,7 @@ class _Fit:
         self.log.append(
             {"step": self.step, "loss": loss, "rate": rate, "seconds": round(seconds, 3)}
         )
+        engine.tell(self.told, "step", self.log[-1])
 
     def _save_checkpoint(self) -> None:
         groups = {"net": self.net.state_dict(), "average": self.average.state_dict()}
