@@ -19,7 +19,7 @@ from test_cli import fails
 import equipoise as eq
 from equipoise.cli import main
 from equipoise.report.dichotomy import frontier_figure
-from equipoise.report.export import draw
+from equipoise.report.drawing import draw
 from equipoise.report.frontier import beyond, is_exact
 from equipoise.theory import (
     CollapseWarning,

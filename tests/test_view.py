@@ -32,9 +32,9 @@ from equipoise.report.reading import Reading
 from equipoise.store import write_shard
 from equipoise.view import application
 from equipoise.view.pages import Pages
-from equipoise.view.server import ASK
 from equipoise.view.progress import Watch, roughly
 from equipoise.view.security import HEADERS
+from equipoise.view.server import ASK
 from equipoise.view.serving import bind, serve
 
 HOSTILE = "</script><script>alert(1)</script>"

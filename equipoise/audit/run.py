@@ -118,7 +118,9 @@ class Run:
         """The measurements: one row for each classifier, probe and image.
 
         A DuckDB relation: ``.df()`` makes it a pandas frame, ``.pl()`` a polars one, ``.fetchnumpy()`` arrays, and SQL
-        can query it. Columns that a probe does not have are NULL. Pictures are left out; `pictures` has them.
+        can query it. Columns that a probe does not have are NULL. Pictures are left out; `pictures` has them. Where two
+        probes call columns of different types the same, as `standard` and `feature_use` do with `correct`, the later
+        probe's is called after it here: `feature_use_correct`.
 
         Arguments:
             probe: a probe's spec, for its rows and columns only.
@@ -135,8 +137,29 @@ class Run:
             raise EquipoiseError(
                 f"The run {self.folder} has no measurements yet. Repeat its audit to finish it."
             )
-        relation = read_shards(self._connection, files)
+        relation = read_shards(self._connection, files) if probe else self._joined()
         return relation.select(*[f'"{c}"' for c in relation.columns if c not in _PICTURES])
+
+    def _joined(self) -> "DuckDBPyRelation":
+        """All shards of all probes: in the order of the plan, or probe after probe where columns have to be renamed."""
+        kinds: dict[str, str] = {}
+        renamed: dict[str, list[str]] = {}
+        for spec in self.probes:
+            for name, kind in load_probe(spec).types.items():
+                if kinds.setdefault(name, kind) != kind:
+                    renamed.setdefault(spec, []).append(name)
+        if not renamed:
+            return read_shards(self._connection, self.shards())
+        parts = []
+        for k, spec in enumerate(spec for spec in self.probes if self.shards(spec)):
+            part, kind = read_shards(self._connection, self.shards(spec)), spec.partition(":")[0]
+            listed = [
+                f'"{c}" AS "{kind}_{c}"' if c in renamed.get(spec, ()) else f'"{c}"'
+                for c in part.columns
+            ]
+            part.project(", ".join(listed)).create_view(f"part_{k}", replace=True)
+            parts.append(f"SELECT * FROM part_{k}")
+        return self._connection.sql(" UNION ALL BY NAME ".join(parts))
 
     def images(self) -> "DuckDBPyRelation":
         """The images that were audited: id, label, group, a digest of the pixels, and a PNG of those pictured."""

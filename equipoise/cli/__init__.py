@@ -1,6 +1,15 @@
 """The command line: verbs only. Each parses its arguments and calls one function; nothing heavy is imported before."""
 
-from equipoise.cli import audit, classifiers, counterfactuals, study, theory, training, view
+from equipoise.cli import (
+    audit,
+    classifiers,
+    counterfactuals,
+    export,
+    study,
+    theory,
+    training,
+    view,
+)
 from equipoise.cli.app import app
 from equipoise.cli.entry import main
 
@@ -13,5 +22,6 @@ __all__ = [
     "counterfactuals",
     "study",
     "theory",
+    "export",
     "view",
 ]

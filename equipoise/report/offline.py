@@ -56,9 +56,9 @@ def fill(
     )
 
 
-def light_colours() -> dict[str, str]:
-    """The CSS variables of the light scheme, for pictures that no style sheet reaches."""
-    light, _ = variables(0, ordered=False)
+def light_colours(classifiers: int = 0, *, ordered: bool = False) -> dict[str, str]:
+    """The CSS variables of the light scheme as `fill` sets them, for pictures that no style sheet reaches."""
+    light, _ = variables(classifiers, ordered=ordered)
     root = re.search(r":root \{(.*?)\}", _read("page.css"), re.DOTALL)
     declared = dict(re.findall(r"(--[\w-]+): ([^;]+);", light + (root[1] if root else "")))
     return {

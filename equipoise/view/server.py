@@ -1,5 +1,5 @@
-"""The application: the page with its live additions at /, as a file at /page, how far the audit is at /progress, and the
-human check below /people/."""
+"""The application: the page with its live additions at /, as a file at /page, progress at /progress, and below /people/
+the human check."""
 
 import json
 import shlex
