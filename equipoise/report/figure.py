@@ -73,12 +73,12 @@ def interval(name: str, statistic: Statistic | Estimate) -> dict[str, Any]:
     }
 
 
-def domain(values: Sequence[float]) -> list[float]:
-    """An axis around the values: to multiples of 5 %, at least 15 points wide, inside [0, 1]."""
+def domain(values: Sequence[float], *, lowest: float = 0.0) -> list[float]:
+    """An axis around the values: to multiples of 5 %, at least 15 points wide, inside [lowest, 1]."""
     low = math.floor(min(values) * 20 + 1e-9) / 20
     high = math.ceil(max(values) * 20 - 1e-9) / 20
     high = min(1.0, max(high, low + 0.15))
-    return [max(0.0, min(low, high - 0.15)), high]
+    return [max(lowest, min(low, high - 0.15)), high]
 
 
 def scale(domain: list[float]) -> alt.Scale:

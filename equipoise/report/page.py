@@ -21,6 +21,7 @@ from equipoise.report.ladder import along_ladder
 from equipoise.report.making import references, spending
 from equipoise.report.odds import lay_study
 from equipoise.report.offline import fill
+from equipoise.report.pairs import lay_pairs
 from equipoise.report.reading import Reading
 from equipoise.report.regions import lay_regions
 from equipoise.report.saliency import lay_saliency
@@ -91,13 +92,14 @@ def render(reading: Reading) -> str:
     for k, part in enumerate(grouped):
         figures[f"groups-{k}"] = part.figures
     figures |= study.figures | spurious.figures
-    gallery, spoken = hang(reading), panels(reading)
+    gallery, spoken, pairs = hang(reading), panels(reading), lay_pairs(reading)
     done, total = progress(run)
     rows, seconds = spending(reading)
     data = {
         "charts": {
             f"{k}-{i}": f.spec for k, listed in figures.items() for i, f in enumerate(listed)
         },
+        "trade_off": pairs and pairs.data,
         "gallery": {
             "rows": gallery.rows,
             "pictures": gallery.pictures,
@@ -124,6 +126,7 @@ def render(reading: Reading) -> str:
         story=tell(reading),
         claims=lay_out(reading),
         figures=figures,
+        pairs=pairs,
         maps=lay_maps(reading),
         far=far,
         study=study,
