@@ -1,4 +1,4 @@
-"""The trade-off on any two axes: which axes there are, which way is better, who is on the front, and how sure that is."""
+"""The trade-off on any two axes: which there are, which way is better, who is on the front, and how sure that is."""
 
 import json
 import math

@@ -26,11 +26,13 @@ from equipoise.report.figure import (
     faded,
     finish,
     percents,
+    shape,
 )
 from equipoise.report.labels import PLACES, written
+from equipoise.report.numbers import cross
 from equipoise.report.pairs import LABEL, pair_up
 from equipoise.report.reading import Judged, Reading, Under
-from equipoise.report.words import percent
+from equipoise.report.words import percent, span
 
 __all__ = ["curves", "trade_off"]
 
@@ -48,6 +50,9 @@ def trade_off(reading: Reading) -> list[Figure]:
     across, up = first_pair(reading, axes)
     pair = pair_up(reading, axes[across], axes[up])
     names = [judged.name for judged in reading.classifiers]
+    shapes = shape(names, ordered=reading.ordered)
+    # Triangles and crosses need more room than circles to be told apart.
+    size = 90 if reading.ordered else 130
     base = chart("rows").encode(
         x=alt.X("x:Q", **pair.x.encoding),
         y=alt.Y("y:Q", **pair.y.encoding),
@@ -74,12 +79,15 @@ def trade_off(reading: Reading) -> list[Figure]:
         base.mark_rule(strokeWidth=1.5).encode(x=alt.X("x_low:Q"), x2=alt.X2("x_high:Q"), **bar),
         base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("y_low:Q"), y2=alt.Y2("y_high:Q"), **bar),
         base.transform_filter(SOLID)
-        .mark_point(filled=True, size=90, opacity=1, stroke=PAPER, strokeWidth=1.5)
-        .encode(color=colour(names), opacity=faded(1), tooltip=tips),
+        .mark_point(
+            filled=True, size=size, opacity=1, stroke=PAPER, strokeWidth=1.5, cursor="pointer"
+        )
+        .encode(color=colour(names), shape=shapes, opacity=faded(1), tooltip=tips),
         base.transform_filter(WARNED)
-        .mark_point(filled=False, size=80, fill=PAPER, strokeWidth=2.25)
+        .mark_point(filled=False, size=80, fill=PAPER, strokeWidth=2.25, cursor="pointer")
         .encode(
             color=colour(names),
+            shape=shapes,
             opacity=faded(1),
             tooltip=[*tips, alt.Tooltip("against:N", title="Warning")],
         ),
@@ -155,6 +163,11 @@ def curves(reading: Reading) -> list[Figure]:
                     curve.radii, curve.value, curve.low, curve.high, strict=True
                 )
             ]
+        # Some points of each curve carry its shape, those of no two curves at the same radii.
+        for row, k in zip(rows, range(len(rows)), strict=True):
+            whose, at = divmod(k, POINTS + 1)
+            if not reading.ordered and at % 14 == (5 * whose + 2) % 14:
+                row["marked"] = True
         figures.append(_curve_figure(under, rows, names, end, radii, warned=warned))
     return figures
 
@@ -202,8 +215,13 @@ def _curve_figure(
             x=alt.X("radius:Q"), y=alt.YValue(8), text=alt.Text("text:N")
         ),
         base.mark_line(strokeWidth=2.25).encode(y=share, opacity=faded(1), strokeDash=dashes),
+        base.transform_filter("datum.marked")
+        .mark_point(filled=True, size=55)
+        .encode(y=share, opacity=faded(1), shape=shape(names, ordered=False)),
         # Wide and unseen, so that a tooltip needs no steady hand.
-        base.mark_line(strokeWidth=14, opacity=0).encode(y=share, tooltip=tips[:1]),
+        base.mark_line(strokeWidth=14, opacity=0, cursor="pointer").encode(
+            y=share, tooltip=tips[:1]
+        ),
         base.mark_point(size=60, opacity=0, filled=True).encode(y=share, tooltip=tips),
     ]
     data = {"rows": rows, "threat": [{"radius": under.threat.radius, "text": str(under.threat)}]}
@@ -211,4 +229,13 @@ def _curve_figure(
     listed = "; ".join(f"{j.name}: {percent(float((r > here).mean()))}" for j, r in radii.items())
     words = f"Robust accuracy against the radius of the attack. At {under.threat}, {listed}."
     spec = finish(layers, data, height=320)
-    return Figure(f"Threat {under.title}", words, spec, hollow=bool(warned))
+    said = [
+        {
+            "classifier": row["classifier"],
+            "at": f"{row['radius']:.3g}",
+            "text": f"{percent(row['share'])} ({span(row['low'], row['high'])})",
+        }
+        for row in rows
+    ]
+    table = cross(said, ["classifier"], first="Radius")
+    return Figure(f"Threat {under.title}", words, spec, hollow=bool(warned), numbers=table)

@@ -99,7 +99,7 @@
   if (choices.length) show(choices[0]);
   // The width of the paper is not the width of the screen.
   addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details")) details.open = true;
+    for (const details of document.querySelectorAll("details:not(.data)")) details.open = true;
     for (const view of views.values()) view.signal("width", Math.min(view.signal("width"), 620)).run();
   });
   addEventListener("afterprint", () => dispatchEvent(new Event("resize")));

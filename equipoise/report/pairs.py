@@ -224,7 +224,8 @@ def _tabulate(reading: Reading, axes: Sequence[Axis]) -> Table:
             (judged.name, among(mine), [_cell(reading, axis, judged.name) for axis in axes])
         )
         counts += mine
-    return Table([axis.title for axis in axes], rows, among(counts), [])
+    methods = sorted({s.method for axis in axes for s in axis.found.values()})
+    return Table([axis.title for axis in axes], rows, among(counts), methods)
 
 
 def _cell(reading: Reading, axis: Axis, name: str) -> Cell | None:
