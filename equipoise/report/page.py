@@ -15,6 +15,7 @@ from equipoise.report.gallery import hang
 from equipoise.report.gradients import lay_maps
 from equipoise.report.making import references, spending
 from equipoise.report.offline import fill
+from equipoise.report.pairs import lay_pairs
 from equipoise.report.people import lay_people
 from equipoise.report.reading import Reading
 from equipoise.report.saliency import lay_saliency
@@ -66,11 +67,12 @@ def render(reading: Reading) -> str:
     """The page as text."""
     run, record = reading.run, reading.record
     charted = chart_all(reading)
-    gallery, spoken = hang(reading), panels(reading)
+    gallery, spoken, pairs = hang(reading), panels(reading), lay_pairs(reading)
     done, total = progress(run)
     rows, seconds = spending(reading)
     data = {
         "charts": {name: f.spec for name, f in named(charted.figures).items()},
+        "trade_off": pairs and pairs.data,
         "gallery": {
             "rows": gallery.rows,
             "pictures": gallery.pictures,
@@ -97,6 +99,7 @@ def render(reading: Reading) -> str:
         story=tell(reading),
         claims=lay_out(reading),
         figures=charted.figures,
+        pairs=pairs,
         maps=lay_maps(reading),
         far=charted.far,
         study=charted.study,
