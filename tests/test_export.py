@@ -194,7 +194,10 @@ def test_charts_are_those_of_the_page_and_stand_alone(run):
     drawn = charts(run)
     assert list(drawn) == list(page) and len(page) >= 4
     assert {name: figure.spec for name, figure in drawn.items()} == page
-    assert drawn["trade_off-0"].title == "The trade-off · Threat l2:0.5"
+    assert (
+        drawn["trade_off-0"].title
+        == "The trade-off · Standard accuracy against robust accuracy at l2:0.5"
+    )
     assert [name for _, _, name in drawn["curves-0"].key] == [
         j.name for j in Reading(run).classifiers
     ]
