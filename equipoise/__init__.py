@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from equipoise import probes as probes
     from equipoise import studies as studies
     from equipoise import theory as theory
+    from equipoise import tracking as tracking
     from equipoise import training as training
     from equipoise.audit import Run as Run
     from equipoise.audit import audit as audit
@@ -37,6 +38,7 @@ _ROOMS = {
     "report": None,
     "studies": None,
     "theory": None,
+    "tracking": None,
     "training": None,
     "Run": "audit",
     "check": "audit",

@@ -37,8 +37,12 @@ def import_extra(module: str, *, extra: str, feature: str) -> ModuleType:
             f"{feature} needs the package {error.name!r}: pip install 'equipoise[{extra}]'"
         ) from error
     except Exception as error:
+        remedy = (
+            "A CUDA build of torchvision beside a CPU build of torch (or the reverse) does this: install builds that "
+            "match, or give your model as package.module:function."
+            if extra in ("timm", "torchvision", "diffusers")
+            else f"Install it afresh: pip install --force-reinstall 'equipoise[{extra}]'"
+        )
         raise EquipoiseError(
-            f"{feature} needs the package {module!r}, whose import fails here: {error}. A CUDA build of torchvision "
-            "beside a CPU build of torch (or the reverse) does this: install builds that match, or give your model as "
-            "package.module:function."
+            f"{feature} needs the package {module!r}, whose import fails here: {error}. {remedy}"
         ) from error

@@ -1,5 +1,7 @@
 """What several test files share: small classifiers whose behaviour is known, and images to show them."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import settings
@@ -10,6 +12,10 @@ import equipoise as eq
 # The same examples in every run: what passes here passes in CI.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+# As many processes as cores: threads of their own would only wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
 
 
 class Linear(nn.Module):

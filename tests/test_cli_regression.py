@@ -13,7 +13,7 @@ from test_cli import fails
 
 import equipoise as eq
 from equipoise.cli import main
-from equipoise.report.export import draw
+from equipoise.report.drawing import draw
 from equipoise.report.regression import statements, write_regression
 from equipoise.report.reliance import against_radius, against_scale, against_shift
 from equipoise.theory import NORMS, PairedDesign

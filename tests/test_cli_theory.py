@@ -19,7 +19,7 @@ from test_cli import fails
 import equipoise as eq
 from equipoise.cli import main
 from equipoise.report.dichotomy import frontier_figure
-from equipoise.report.export import draw
+from equipoise.report.drawing import draw
 from equipoise.report.frontier import beyond, is_exact
 from equipoise.theory import (
     CollapseWarning,
@@ -227,7 +227,7 @@ def test_pictures_by_ending(ending, magic, tmp_path, capsys):
     assert content.startswith(magic) and f"Picture: {out}" in printed.replace("\n", "")
     if ending == ".svg":
         text = content.decode()
-        assert "var(" not in text and "#d55e00" in text
+        assert "var(" not in text and "#e66d1a" in text
         for words in ("exact frontier", "bound of Theorem 2.1", "no rule gets here", "Bayes"):
             assert words in text
         assert not re.search(r"""(href|src)\s*=\s*["']https?:""", text)

@@ -174,8 +174,8 @@ def test_the_numbers_are_those_of_the_summary(run, page):
     for row in rows:
         found = {s.name: s for s in run.summary() if s.classifier == row["classifier"]}
         for key, name in (
-            ("standard", "standard accuracy"),
-            ("robust", "robust accuracy at l2:0.5"),
+            ("y", "standard accuracy"),
+            ("x", "robust accuracy at l2:0.5"),
         ):
             s = found[name]
             assert (row[key], row[f"{key}_low"], row[f"{key}_high"]) == pytest.approx(
@@ -243,12 +243,13 @@ def test_an_unfinished_run_says_so(run, tmp_path):
     import shutil
 
     shutil.copytree(run.folder, tmp_path / "run")
-    eq.Run(tmp_path / "run").shards(THREAT, NAMES[0])[0].unlink()
-    page = render(Reading(eq.Run(tmp_path / "run")))
+    unfinished = eq.Run(tmp_path / "run")
+    unfinished.shards(THREAT, NAMES[0])[0].unlink()
+    page = render(Reading(eq.Run(unfinished.folder)))
     assert "Unfinished: 6 of 7 shards" in page and "not yet" in page
-    for path in (tmp_path / "run").glob("shards/**/*.parquet"):
+    for path in unfinished.folder.glob("shards/**/*.parquet"):
         path.unlink()
-    assert "Unfinished: 0 of 7 shards" in render(Reading(eq.Run(tmp_path / "run")))
+    assert "Unfinished: 0 of 7 shards" in render(Reading(eq.Run(unfinished.folder)))
 
 
 # Objectives
@@ -300,10 +301,10 @@ def test_no_line_of_a_chart_goes_from_one_objective_to_another(several):
         data = figure.spec["datasets"]
         rows = {row["classifier"]: row for row in data["rows"]}
         for name, rungs in reading.ladders.items():
-            points = sorted(data[f"path-{name}"], key=lambda point: point["radius"])
+            points = [point for point in data["rungs"] if point["ladder"] == name]
             assert [point["radius"] for point in points] == [j.radius for j in rungs]
             mine = [rows[j.name] for j in rungs]
-            for key in ("robust", "standard"):
+            for key in ("x", "y"):
                 assert sorted(p[key] for p in points) == sorted(row[key] for row in mine)
     along = along_ladder(reading)
     assert [figure.title for figure in along] == [
@@ -355,7 +356,8 @@ def test_every_network_has_ladders_of_its_own(tmp_path):
         shown = {row["classifier"] for row in figure.spec["datasets"]["rows"]}
         assert shown == set(ladders[name])
     (figure,) = trade_off(reading)
-    assert [len(figure.spec["datasets"][f"path-{name}"]) for name in ladders] == [2, 3]
+    drawn = [point["ladder"] for point in figure.spec["datasets"]["rungs"]]
+    assert [drawn.count(name) for name in ladders] == [2, 3]
     assert "in training of deep" in tell(reading).sentences[0]
     # One network needs no name.
     alone = Reading(eq.audit(rungs[2:5], "digits", ["standard"], tmp_path / "alone", limit=24))

@@ -10,6 +10,7 @@ from equipoise.audit.intervals import Estimate
 from equipoise.audit.run import Run
 from equipoise.audit.soundness import Soundness
 from equipoise.audit.statistics import Curve, Statistic, robustness_curve
+from equipoise.audit.telling import log_run
 
 __all__ = [
     "audit",
@@ -24,6 +25,7 @@ __all__ = [
     "judge",
     "write_claims",
     "write_exhibits",
+    "log_run",
 ]
 
 

@@ -7,7 +7,7 @@ the shards that were finished.
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from equipoise.audit.claims import Claim, read_claims, read_study
 from equipoise.audit.exhibits import Row, read_exhibits
+from equipoise.audit.human import human_claims
+from equipoise.audit.people import Seen, read_people
 from equipoise.audit.plan import IMAGES, SCHEMA, pictured_rows
 from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
@@ -28,21 +30,10 @@ from equipoise.store import connect, is_whole, read_columns, read_facts, read_sh
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
-__all__ = ["Finished", "Run", "read_record"]
+__all__ = ["Run", "read_record"]
 
 _PICTURES = ("picture", "change", "amplification")
 _LEFT_OUT = (*_PICTURES, "classifier", "probe")
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A finished shard: the answers of one classifier to one probe on images first..last-1, or those images."""
-
-    classifier: str | None
-    probe: str
-    first: int
-    last: int
-    path: Path
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -112,21 +103,20 @@ class Run:
         return tuple(self.record["probes"])
 
     @cached_property
-    def finished(self) -> tuple[Finished, ...]:
-        """The finished shards, in the order of the plan, as they were when first asked for: what is made of a run
-        whose audit goes on is of one moment."""
-        shards = (
-            Finished(s["classifier"], s["probe"], s["first"], s["last"], self.folder / s["file"])
-            for s in self.record["shards"]
-        )
-        return tuple(shard for shard in shards if is_whole(shard.path))
+    def finished(self) -> frozenset[str]:
+        """Names of the finished shards, looked for once: what an audit that still runs adds later belongs to the next
+        `Run`, so that all numbers of one are of the same shards."""
+        files = [shard["file"] for shard in self.record["shards"]]
+        return frozenset(file for file in files if is_whole(self.folder / file))
 
     @cached_property
     def _files(self) -> dict[tuple[str, str | None], list[Path]]:
         """Files of the finished shards by probe and classifier."""
         found: dict[tuple[str, str | None], list[Path]] = {}
-        for shard in self.finished:
-            found.setdefault((shard.probe, shard.classifier), []).append(shard.path)
+        for shard in self.record["shards"]:
+            if shard["file"] in self.finished:
+                key = (shard["probe"], shard["classifier"])
+                found.setdefault(key, []).append(self.folder / shard["file"])
         return found
 
     def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
@@ -134,17 +124,20 @@ class Run:
         if probe is not None and classifier is not None:
             return list(self._files.get((probe, classifier), ()))
         return [
-            shard.path
-            for shard in self.finished
-            if (shard.probe == probe if probe else shard.probe != IMAGES)
-            and (classifier is None or shard.classifier == classifier)
+            self.folder / shard["file"]
+            for shard in self.record["shards"]
+            if (shard["probe"] == probe if probe else shard["probe"] != IMAGES)
+            and (classifier is None or shard["classifier"] == classifier)
+            and shard["file"] in self.finished
         ]
 
     def table(self, probe: str | None = None) -> "DuckDBPyRelation":
         """The measurements: one row for each classifier, probe and image.
 
         A DuckDB relation: ``.df()`` makes it a pandas frame, ``.pl()`` a polars one, ``.fetchnumpy()`` arrays, and SQL
-        can query it. Columns that a probe does not have are NULL. Pictures are left out; `pictures` has them.
+        can query it. Columns that a probe does not have are NULL. Pictures are left out; `pictures` has them. Where two
+        probes call columns of different types the same, as `standard` and `feature_use` do with `correct`, the later
+        probe's is called after it here: `feature_use_correct`.
 
         Arguments:
             probe: a probe's spec, for its rows and columns only.
@@ -161,8 +154,29 @@ class Run:
             raise EquipoiseError(
                 f"The run {self.folder} has no measurements yet. Repeat its audit to finish it."
             )
-        relation = read_shards(self._connection, files)
+        relation = read_shards(self._connection, files) if probe else self._joined()
         return relation.select(*[f'"{c}"' for c in relation.columns if c not in _PICTURES])
+
+    def _joined(self) -> "DuckDBPyRelation":
+        """All shards of all probes: in the order of the plan, or probe after probe where columns have to be renamed."""
+        kinds: dict[str, str] = {}
+        renamed: dict[str, list[str]] = {}
+        for spec in self.probes:
+            for name, kind in load_probe(spec).types.items():
+                if kinds.setdefault(name, kind) != kind:
+                    renamed.setdefault(spec, []).append(name)
+        if not renamed:
+            return read_shards(self._connection, self.shards())
+        parts = []
+        for k, spec in enumerate(spec for spec in self.probes if self.shards(spec)):
+            part, kind = read_shards(self._connection, self.shards(spec)), spec.partition(":")[0]
+            listed = [
+                f'"{c}" AS "{kind}_{c}"' if c in renamed.get(spec, ()) else f'"{c}"'
+                for c in part.columns
+            ]
+            part.project(", ".join(listed)).create_view(f"part_{k}", replace=True)
+            parts.append(f"SELECT * FROM part_{k}")
+        return self._connection.sql(" UNION ALL BY NAME ".join(parts))
 
     def images(self) -> "DuckDBPyRelation":
         """The images that were audited: id, label, group, a digest of the pixels, and a PNG of those pictured."""
@@ -174,10 +188,11 @@ class Run:
         rows = sorted(pictured_rows(about["images"], about["pictures"]))
         # The other shards have none: only these are opened.
         files = [
-            shard.path
-            for shard in self.finished
-            if shard.probe == probe
-            and bisect_left(rows, shard.first) < bisect_left(rows, shard.last)
+            self.folder / shard["file"]
+            for shard in self.record["shards"]
+            if shard["probe"] == probe
+            and bisect_left(rows, shard["first"]) < bisect_left(rows, shard["last"])
+            and shard["file"] in self.finished
         ]
         relation = read_shards(self._connection, files or self.shards(probe)[:1])
         return relation.filter("picture IS NOT NULL")
@@ -254,8 +269,10 @@ class Run:
         return self._soundness
 
     def claims(self) -> tuple[Claim, ...]:
-        """The claims that a study wrote into the run, with their verdicts; none for a plain audit."""
-        return read_claims(self.folder)
+        """The claims that a study wrote into the run, with their verdicts; none for a plain audit. Where people were
+        asked, those of the study of counterfactuals end with what they saw."""
+        seen = self.people() if self.study() == "counterfactual" else None
+        return read_claims(self.folder) + (human_claims(seen) if seen else ())
 
     def study(self) -> str | None:
         """The study whose claims are in the run; None for a plain audit."""
@@ -264,6 +281,10 @@ class Run:
     def exhibits(self) -> dict[str, list[Row]]:
         """What a study measured beside the run's images, as rows by name; nothing for a plain audit."""
         return read_exhibits(self.folder)
+
+    def people(self) -> Seen | None:
+        """What people said they saw in the run's pictures; None where nobody was asked."""
+        return read_people(self.folder)
 
     def facts(
         self, probe: str | None = None, classifier: str | None = None

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from equipoise.cli.app import app, plain_table, say
+from equipoise.cli.tracking import check_loggers, tell
 from equipoise.errors import EquipoiseError
 
 __all__ = ["audit", "check", "print_summary", "report"]
@@ -29,6 +30,7 @@ def audit(
     pictures: int = 48,
     skip_broken: bool = False,
     device: str = "auto",
+    log: list[str] | None = None,
 ) -> None:
     """Measure classifiers on images, and write a page.
 
@@ -68,7 +70,11 @@ def audit(
         Leave out images that cannot be read, and say so on the page, instead of stopping.
     device
         auto, cpu, cuda or cuda:1.
+    log
+        Whom to tell the summary at the end, several times if you like: tensorboard[:FOLDER], wandb[:PROJECT] or
+        mlflow[:URI].
     """
+    check_loggers(log)
     if not classifiers and data is None:
         from equipoise.studies import embedded
 
@@ -111,6 +117,7 @@ def audit(
             device=device,
         )
         page = write_page(run, run.folder / "report.html")
+    tell(run, log)
     print_summary(run)
     say(f"Page: {page}")
 

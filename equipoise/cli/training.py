@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from equipoise.cli.app import app, say
+from equipoise.cli.tracking import logging_to
 
 __all__ = ["denoise", "train"]
 
@@ -39,6 +40,7 @@ def train(
     steps: int = 7,
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    log: list[str] | None = None,
 ) -> None:
     """Train a ladder: one classifier for each radius, into OUT/NORM-RADIUS or OUT/OBJECTIVE-NORM-RADIUS.
 
@@ -94,35 +96,40 @@ def train(
         Of everything random.
     device
         auto, cpu or cuda.
+    log
+        Whom to tell what OUT/RUNG/metrics.jsonl says, several times if you like: tensorboard[:FOLDER],
+        wandb[:PROJECT] or mlflow[:URI].
     """
     from equipoise.images import load_images
     from equipoise.norms import parse_threat
     from equipoise.training import Recipe, train_ladder
 
-    rungs = train_ladder(
-        load_images(data, split),
-        [parse_threat(f"{norm}:{radius}") for radius in radii],
-        Recipe(
-            net=net,
-            widths=tuple(widths),
-            blocks=blocks,
-            epochs=epochs,
-            batch=batch,
-            rate=rate,
-            decay=decay,
-            average=average,
-            shift=shift,
-            flip=flip,
-            held_out=held_out,
-            judgements=judgements,
-            limit=limit,
-            seed=seed,
-        ),
-        out,
-        objective=objective,
-        steps=steps,
-        accelerator=device,
-    )
+    with logging_to(log) as loggers:
+        rungs = train_ladder(
+            load_images(data, split),
+            [parse_threat(f"{norm}:{radius}") for radius in radii],
+            Recipe(
+                net=net,
+                widths=tuple(widths),
+                blocks=blocks,
+                epochs=epochs,
+                batch=batch,
+                rate=rate,
+                decay=decay,
+                average=average,
+                shift=shift,
+                flip=flip,
+                held_out=held_out,
+                judgements=judgements,
+                limit=limit,
+                seed=seed,
+            ),
+            out,
+            objective=objective,
+            steps=steps,
+            accelerator=device,
+            loggers=loggers,
+        )
     if os.environ.get("RANK", "0") != "0":
         return
     table = Table(
@@ -165,6 +172,7 @@ def denoise(
     seed: int | None = None,
     precision: Literal["float32", "bf16"] | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    log: list[str] | None = None,
 ) -> None:
     """Train a denoiser, from which counterfactual images are made, into OUT.
 
@@ -222,6 +230,9 @@ def denoise(
         bf16 for mixed precision on a GPU.
     device
         auto, cpu or cuda.
+    log
+        Whom to tell what OUT/metrics.jsonl says, several times if you like: tensorboard[:FOLDER], wandb[:PROJECT] or
+        mlflow[:URI].
     """
     given = {
         "width": width,
@@ -252,7 +263,8 @@ def denoise(
     images = load_images(data, split)
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     recipe = replace(suited_recipe(images.shape), **changes)
-    denoiser = fit_denoiser(images, recipe, out, accelerator=device)
+    with logging_to(log) as loggers:
+        denoiser = fit_denoiser(images, recipe, out, accelerator=device, loggers=loggers)
     if os.environ.get("RANK", "0") != "0":
         return
     say(f"Denoiser: local:{out}, loss {denoiser.facts['loss']:.3f}")

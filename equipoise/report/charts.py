@@ -1,4 +1,4 @@
-"""The charts of standard and robust accuracy: the trade-off, and robustness curves.
+"""The charts of the trade-off on two axes, and of robust accuracy over radii.
 
 Data are aggregated before they get here: a robustness curve has a hundred points, however many images there are.
 """
@@ -11,138 +11,117 @@ import numpy as np
 from altair.utils.schemapi import debug_mode
 
 from equipoise.audit import robustness_curve
+from equipoise.report.axes import axes_of, first_pair
 from equipoise.report.figure import (
+    DASHES,
+    INK,
     MUTED,
     PAPER,
     SOLID,
+    STROKES,
     WARNED,
     Figure,
     chart,
     colour,
-    domain,
     faded,
     finish,
-    interval,
     percents,
-    scale,
+    shape,
 )
-from equipoise.report.labels import place_labels, written
+from equipoise.report.labels import PLACES, written
+from equipoise.report.numbers import cross
+from equipoise.report.pairs import LABEL, pair_up
 from equipoise.report.reading import Judged, Reading, Under
-from equipoise.report.words import against, percent
+from equipoise.report.words import percent, span
 
 __all__ = ["curves", "trade_off"]
 
 POINTS = 100
-LABEL = 130
-"""Widest label of a point, in pixels."""
 
 
 # Altair checks every part of a chart against its schema on the way, which takes ten times as long as the chart itself;
 # the test of the page does it once instead.
 @debug_mode(False)
 def trade_off(reading: Reading) -> list[Figure]:
-    """Standard against robust accuracy, one chart a threat; rungs of a ladder are joined in order."""
-    figures = []
-    rows = {under.spec: _trade_off_rows(reading, under) for under in reading.threats}
-    everything = [row for part in rows.values() for row in part]
-    if not everything:
+    """Two axes of the trade-off, robust and standard accuracy where both were measured; none with fewer than two."""
+    axes = axes_of(reading)
+    if len(axes) < 2:
         return []
-    right, left = (pick(row["robust"] for row in everything) for pick in (max, min))
-    # A tenth more on the right leaves room for the labels.
-    ends = [row[key] for row in everything for key in ("robust_low", "robust_high")]
-    x = domain([*ends, min(1.0, right + (right - left) / 10)])
-    y = domain([row[key] for row in everything for key in ("standard_low", "standard_high")])
-    names = [j.name for j in reading.classifiers]
-    for under in reading.threats:
-        if not rows[under.spec]:
-            continue
-        place_labels(rows[under.spec], x, y, limit=LABEL)
-        base = chart("rows").encode(
-            x=alt.X(
-                "robust:Q",
-                title=f"Robust accuracy at {under.title}",
-                scale=scale(x),
-                axis=percents(),
-            ),
-            y=alt.Y("standard:Q", title="Standard accuracy", scale=scale(y), axis=percents()),
+    across, up = first_pair(reading, axes)
+    pair = pair_up(reading, axes[across], axes[up])
+    names = [judged.name for judged in reading.classifiers]
+    shapes = shape(names, ordered=reading.ordered)
+    # Triangles and crosses need more room than circles to be told apart.
+    size = 90 if reading.ordered else 130
+    base = chart("rows").encode(
+        x=alt.X("x:Q", **pair.x.encoding),
+        y=alt.Y("y:Q", **pair.y.encoding),
+    )
+    bar: dict[str, Any] = {"color": colour(names), "opacity": faded(0.55)}
+    tips = [
+        alt.Tooltip("classifier:N", title="Classifier"),
+        alt.Tooltip("trained:N", title="Training radius"),
+        alt.Tooltip("y_text:N", title=pair.y.title),
+        alt.Tooltip("x_text:N", title=pair.x.title),
+    ]
+    layers: list[alt.Chart] = [
+        chart("rungs")
+        .mark_line(color=MUTED, strokeWidth=1.25, opacity=0.6)
+        .encode(
+            x=alt.X("x:Q"),
+            y=alt.Y("y:Q"),
+            order=alt.Order("radius:Q"),
+            detail=alt.Detail("ladder:N"),
+        ),
+        chart("front")
+        .mark_line(color=INK, strokeWidth=1.25, strokeDash=DASHES[1], opacity=0.7)
+        .encode(x=alt.X("x:Q"), y=alt.Y("y:Q"), order=alt.Order("order:Q")),
+        base.mark_rule(strokeWidth=1.5).encode(x=alt.X("x_low:Q"), x2=alt.X2("x_high:Q"), **bar),
+        base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("y_low:Q"), y2=alt.Y2("y_high:Q"), **bar),
+        base.transform_filter(SOLID)
+        .mark_point(
+            filled=True, size=size, opacity=1, stroke=PAPER, strokeWidth=1.5, cursor="pointer"
         )
-        data = {"rows": rows[under.spec]}
-        bar: dict[str, Any] = {"color": colour(names), "opacity": faded(0.55)}
-        layers: list[alt.Chart] = [
-            base.mark_rule(strokeWidth=1.5).encode(
-                x=alt.X("robust_low:Q"), x2=alt.X2("robust_high:Q"), **bar
-            ),
-            base.mark_rule(strokeWidth=1.5).encode(
-                y=alt.Y("standard_low:Q"), y2=alt.Y2("standard_high:Q"), **bar
-            ),
-            base.transform_filter(SOLID)
-            .mark_point(filled=True, size=90, opacity=1, stroke=PAPER, strokeWidth=1.5)
-            .encode(color=colour(names), opacity=faded(1), tooltip=_TRADE_OFF_TIPS),
-            base.transform_filter(WARNED)
-            .mark_point(filled=False, size=80, fill=PAPER, strokeWidth=2.25)
-            .encode(
-                color=colour(names),
-                opacity=faded(1),
-                tooltip=[*_TRADE_OFF_TIPS, alt.Tooltip("against:N", title="Warning")],
-            ),
-            *written(base, rows[under.spec], limit=LABEL),
-        ]
-        for ladder, rungs in reading.ladders.items():
-            members = {judged.name for judged in rungs}
-            data[f"path-{ladder}"] = [
-                {"robust": r["robust"], "standard": r["standard"], "radius": r["radius"]}
-                for r in rows[under.spec]
-                if r["classifier"] in members
-            ]
-            layers.insert(
-                0,
-                chart(f"path-{ladder}")
-                .mark_line(color=MUTED, strokeWidth=1.25, opacity=0.6)
-                .encode(x=alt.X("robust:Q"), y=alt.Y("standard:Q"), order=alt.Order("radius:Q")),
-            )
-        listed = "; ".join(
-            f"{row['classifier']}: standard {row['standard_text']}, robust {row['robust_text']}"
-            + (f", though {row['against']}" if row["against"] else "")
-            for row in rows[under.spec]
+        .encode(color=colour(names), shape=shapes, opacity=faded(1), tooltip=tips),
+        base.transform_filter(WARNED)
+        .mark_point(filled=False, size=80, fill=PAPER, strokeWidth=2.25, cursor="pointer")
+        .encode(
+            color=colour(names),
+            shape=shapes,
+            opacity=faded(1),
+            tooltip=[*tips, alt.Tooltip("against:N", title="Warning")],
+        ),
+        # A label for every place: other axes put labels elsewhere.
+        *written(base, [{"place": place} for place in PLACES], limit=LABEL, shown=_SHOWN),
+    ]
+    by_name = {row["classifier"]: row for row in pair.rows}
+    rungs = [
+        {"ladder": ladder} | {field: by_name[judged.name][field] for field in ("x", "y", "radius")}
+        for ladder, rungs in reading.ladders.items()
+        for judged in rungs
+        if judged.name in by_name
+    ]
+    data = {"rows": pair.rows, "rungs": rungs, "front": pair.stairs}
+    key = [(INK, STROKES[1], "Pareto front of point estimates")] if pair.stairs else []
+    key += [(MUTED, STROKES[0], "ladder of training radii")] if rungs else []
+    return [
+        Figure(
+            f"{pair.y.title} against {pair.x.title[0].lower()}{pair.x.title[1:]}",
+            pair.words,
+            finish(layers, data, height=380),
+            tuple(key),
+            hollow=any(reading.warnings(name, axis.probe) for axis in axes for name in axis.found),
         )
-        figures.append(
-            Figure(
-                f"Threat {under.title}",
-                f"Standard against robust accuracy at {under.title}. {listed}.",
-                finish(layers, data, height=340),
-                hollow=any(row["against"] for row in rows[under.spec]),
-            )
-        )
-    return figures
+    ]
 
 
-_TRADE_OFF_TIPS = [
-    alt.Tooltip("classifier:N", title="Classifier"),
-    alt.Tooltip("trained:N", title="Training radius"),
-    alt.Tooltip("standard_text:N", title="Standard accuracy"),
-    alt.Tooltip("robust_text:N", title="Robust accuracy, at most"),
-]
-
-
-def _trade_off_rows(reading: Reading, under: Under) -> list[dict[str, Any]]:
-    rows = []
-    for judged in reading.classifiers:
-        standard = reading.standard_accuracy(judged.name)
-        robust = reading.robust_accuracy(judged.name, under)
-        if standard and robust:
-            label = judged.trained if reading.ordered else judged.name
-            rows.append(
-                {
-                    "classifier": judged.name,
-                    "label": label,
-                    "trained": judged.trained or "not stated",
-                    "against": against(reading.warnings(judged.name, under.spec), "it"),
-                }
-                | {"norm": judged.norm, "radius": judged.radius}
-                | interval("standard", standard)
-                | interval("robust", robust)
-            )
-    return rows
+_SHOWN = alt.OpacityValue(
+    0.12,
+    condition=[
+        {"test": "focus === datum.classifier || focus == null && !datum.crowded", "value": 1},
+        {"test": "datum.crowded", "value": 0},
+    ],
+)
 
 
 @debug_mode(False)
@@ -184,6 +163,11 @@ def curves(reading: Reading) -> list[Figure]:
                     curve.radii, curve.value, curve.low, curve.high, strict=True
                 )
             ]
+        # Some points of each curve carry its shape, those of no two curves at the same radii.
+        for row, k in zip(rows, range(len(rows)), strict=True):
+            whose, at = divmod(k, POINTS + 1)
+            if not reading.ordered and at % 14 == (5 * whose + 2) % 14:
+                row["marked"] = True
         figures.append(_curve_figure(under, rows, names, end, radii, warned=warned))
     return figures
 
@@ -231,8 +215,13 @@ def _curve_figure(
             x=alt.X("radius:Q"), y=alt.YValue(8), text=alt.Text("text:N")
         ),
         base.mark_line(strokeWidth=2.25).encode(y=share, opacity=faded(1), strokeDash=dashes),
+        base.transform_filter("datum.marked")
+        .mark_point(filled=True, size=55)
+        .encode(y=share, opacity=faded(1), shape=shape(names, ordered=False)),
         # Wide and unseen, so that a tooltip needs no steady hand.
-        base.mark_line(strokeWidth=14, opacity=0).encode(y=share, tooltip=tips[:1]),
+        base.mark_line(strokeWidth=14, opacity=0, cursor="pointer").encode(
+            y=share, tooltip=tips[:1]
+        ),
         base.mark_point(size=60, opacity=0, filled=True).encode(y=share, tooltip=tips),
     ]
     data = {"rows": rows, "threat": [{"radius": under.threat.radius, "text": str(under.threat)}]}
@@ -240,4 +229,13 @@ def _curve_figure(
     listed = "; ".join(f"{j.name}: {percent(float((r > here).mean()))}" for j, r in radii.items())
     words = f"Robust accuracy against the radius of the attack. At {under.threat}, {listed}."
     spec = finish(layers, data, height=320)
-    return Figure(f"Threat {under.title}", words, spec, hollow=bool(warned))
+    said = [
+        {
+            "classifier": row["classifier"],
+            "at": f"{row['radius']:.3g}",
+            "text": f"{percent(row['share'])} ({span(row['low'], row['high'])})",
+        }
+        for row in rows
+    ]
+    table = cross(said, ["classifier"], first="Radius")
+    return Figure(f"Threat {under.title}", words, spec, hollow=bool(warned), numbers=table)

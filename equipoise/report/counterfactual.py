@@ -107,6 +107,7 @@ def by_proximity(reading: Reading, drawn: Drawn) -> list[Figure]:
             "Confidence in the true class",
             f"Confidence in the true class against proximity. {'; '.join(listed)}.",
             names=[judged.name for judged in reading.classifiers],
+            ordered=reading.ordered,
             x=across("distance", "Mean L2 distance to counterfactuals"),
             y="Confidence in the true class",
         )

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from equipoise.audit import robustness_curve
 from equipoise.report.figure import DASHES, STROKES, Figure, across, chart, finish, share_axis
+from equipoise.report.numbers import cross
 from equipoise.report.reading import Reading
-from equipoise.report.words import number
+from equipoise.report.words import number, percent, span
 
 __all__ = ["distances"]
 
@@ -85,4 +86,14 @@ def _distribution(title: str, lines: dict[str, NDArray], at: NDArray) -> Figure:
     )
     medians = (f"{name}: median {number(float(np.median(v)))}" for name, v in lines.items())
     words = f"{title}: distribution of L2 distances over images. {'; '.join(medians)}."
-    return Figure(title, words, finish(layers, {"rows": rows}, height=280), key)
+    said = [
+        {
+            "line": row["line"],
+            "at": f"{row['distance']:.3g}",
+            "text": f"{percent(row['share'])} ({span(row['low'], row['high'])})",
+        }
+        for row in rows
+    ]
+    table = cross(said, ["line"], first="L2 distance")
+    spec = finish(layers, {"rows": rows}, height=280)
+    return Figure(title, words, spec, key, numbers=table)

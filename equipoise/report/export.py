@@ -1,126 +1,259 @@
-"""Charts as pictures: what a page draws with its style sheet, drawn in the colours of the light scheme."""
+"""Tables and charts of a run as files.
 
-import copy
-import json
-import re
-from collections.abc import Sequence
-from typing import Any
+CSV is UTF-8, quoted as RFC 4180 says, with lines that end in LF. Numbers have as many digits as it takes to read the
+same number back; infinity is ``inf``. A missing value is an empty field, and an empty text a quoted one, which pandas
+does not tell apart; Parquet and JSON keep the difference. JSON has no infinity: there it is the text ``"inf"``.
 
-from equipoise.report.figure import DASHES, INK, STROKES, Figure
-from equipoise.report.offline import light_colours
+A spreadsheet runs a text as a formula when it begins with ``=``, ``+``, ``-``, ``@``, a tab or a line end, and names of
+files and classes are anybody's. In CSV such a text gets a ``'`` in front, unless `exact` is asked for. Numbers, Parquet
+and JSON are never touched.
+"""
 
-__all__ = ["PICTURES", "draw"]
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-PICTURES = (".svg", ".png", ".pdf")
-"""Endings of pictures."""
+from equipoise.audit import Run
+from equipoise.errors import EquipoiseError, did_you_mean
+from equipoise.files import write_atomically
+from equipoise.report.drawing import PICTURES, draw
+from equipoise.report.figure import Figure
+from equipoise.report.figures import chart_all, complete
+from equipoise.report.reading import Reading
+from equipoise.report.tables import builders, tables
+from equipoise.streams import digest
 
-WIDTH, LINE, LETTER = 900, 20, 6.4
-"""Width of the plot, height of a line of the key and width of one of its letters, in pixels."""
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
 
-SHAPES = {"●": "circle", "■": "square", "▲": "triangle-up", "◆": "diamond"}
-"""Shapes of the marks that keys write; all others are lines."""
+__all__ = [
+    "FORMATS",
+    "PICTURES",
+    "charts",
+    "file_names",
+    "formulas",
+    "tables",
+    "write_all",
+    "write_chart",
+    "write_relation",
+    "write_table",
+]
+
+FORMATS = {
+    ".csv": "FORMAT csv, HEADER",
+    ".parquet": "FORMAT parquet, COMPRESSION zstd",
+    ".json": "FORMAT json, ARRAY true",
+}
+"""Endings of tables, and how DuckDB writes each."""
+
+_RUN = "^[=+\\-@\t\r\n＝＋－＠]"
+"""What makes a text a formula; the wide signs count where Japanese or Chinese is written."""
 
 
-def draw(figures: Figure | Sequence[Figure], ending: str) -> bytes:
-    """Figures with their titles and their keys, one below the other, as the content of a file.
+def charts(run: Run) -> dict[str, Figure]:
+    """Every chart of a run's page by the name it has there, each with a title and a key that need no page around it."""
+    reading = Reading(run)
+    return complete(reading, chart_all(reading).figures)
+
+
+def write_table(run: Run, name: str, out: str | Path, *, exact: bool = False) -> Path:
+    """Writes one table.
 
     Arguments:
-        figures: charts of a page, or one.
-        ending: .svg, .png (two pixels for each of the page's) or .pdf.
+        run: of which.
+        name: a key of `tables`, such as "summary" or a probe's spec.
+        out: the file, replaced atomically; its ending says what it will be: .csv, .parquet or .json.
+        exact: whether CSV keeps texts that a spreadsheet would run.
+
+    Returns:
+        the file.
+
+    Raises:
+        EquipoiseError: for an unknown table or ending, or when the file cannot be written.
     """
-    # 85 MB to import: only for those who want a picture.
-    import vl_convert  # noqa: PLC0415
-
-    drawn = [figures] if isinstance(figures, Figure) else figures
-    spec = _coloured(_still(drawn[0]) if len(drawn) == 1 else _stacked(drawn))
-    if ending == ".png":
-        return vl_convert.vegalite_to_png(spec, scale=2)
-    if ending == ".pdf":
-        return vl_convert.vegalite_to_pdf(spec)
-    return vl_convert.vegalite_to_svg(spec).encode()
+    out = _ending(out, tuple(FORMATS), "table")
+    known = builders(run)
+    if name not in known:
+        raise EquipoiseError(
+            f"Cannot export the table {name!r} of {run.folder}: it has none of that name. {did_you_mean(name, known)}"
+        )
+    return write_relation(known[name](), out, exact=exact)
 
 
-def _still(figure: Figure) -> dict[str, Any]:
-    """The figure's Vega-Lite with a heading and a key inside, without points that are only there to be pointed at."""
-    spec = copy.deepcopy(figure.spec)
-    seen = [layer for layer in spec["layer"] if layer["mark"].get("opacity") != 0]
-    spec["layer"] = seen + _key(figure.key)
-    spec["width"], spec["padding"], spec["background"] = WIDTH, 16, "var(--paper)"
-    spec["title"] = {
-        "text": figure.title,
-        "anchor": "start",
-        "frame": "group",
-        "offset": 14,
-        "fontSize": 16,
-        "color": INK,
+def write_chart(run: Run, name: str, out: str | Path) -> Path:
+    """Draws one chart.
+
+    Arguments:
+        run: of which.
+        name: a key of `charts`, such as "trade_off-0", or the chart's title.
+        out: the file, replaced atomically; its ending says what it will be: .svg, .png or .pdf.
+
+    Returns:
+        the file.
+
+    Raises:
+        EquipoiseError: for an unknown chart or ending, a title that several charts have, or when the file cannot be
+            written.
+    """
+    out = _ending(out, PICTURES, "chart")
+    known = charts(run)
+    return _draw(run, known[_find_chart(run, name, known)], out)
+
+
+def write_all(
+    run: Run,
+    folder: str | Path,
+    *,
+    table: str = ".csv",
+    chart: str = ".svg",
+    exact: bool = False,
+) -> list[Path]:
+    """Writes every table into ``folder/tables`` and every chart into ``folder/charts``.
+
+    Arguments:
+        run: of which.
+        folder: made where it is missing; files of the same names are replaced.
+        table: ending of the tables.
+        chart: ending of the charts.
+        exact: whether CSV keeps texts that a spreadsheet would run.
+
+    Returns:
+        the files.
+
+    Raises:
+        EquipoiseError: for an unknown ending, or when a file cannot be written.
+    """
+    folder = Path(folder).expanduser()
+    _ending(f"table{table}", tuple(FORMATS), "table")
+    _ending(f"chart{chart}", PICTURES, "chart")
+    made, drawn = builders(run), charts(run)
+    files = file_names(made)
+    written = [
+        write_relation(build(), folder / "tables" / f"{files[name]}{table}", exact=exact)
+        for name, build in made.items()
+    ]
+    files = file_names(drawn)
+    return written + [
+        _draw(run, figure, folder / "charts" / f"{files[name]}{chart}")
+        for name, figure in drawn.items()
+    ]
+
+
+def formulas(relation: "DuckDBPyRelation") -> int:
+    """How many texts of a table a spreadsheet would run."""
+    counts = [
+        f"count(*) FILTER (regexp_matches({column}, '{_RUN}'))"
+        for column, kind in _columns(relation)
+        if kind == "VARCHAR"
+    ]
+    return relation.aggregate(" + ".join(counts) or "0").fetchall()[0][0]
+
+
+def _columns(relation: "DuckDBPyRelation") -> list[tuple[str, str]]:
+    """Quoted names and types."""
+    names = [f'"{name.replace(chr(34), 2 * chr(34))}"' for name in relation.columns]
+    return list(zip(names, map(str, relation.types), strict=True))
+
+
+def _ending(out: str | Path, endings: tuple[str, ...], what: str) -> Path:
+    out = Path(out).expanduser()
+    if out.suffix.lower() not in endings:
+        raise EquipoiseError(
+            f"Cannot write the {what} {str(out)!r}: its ending says what it will be. Use one of {', '.join(endings)}."
+        )
+    return out
+
+
+def _find_chart(run: Run, name: str, known: Mapping[str, Figure]) -> str:
+    if name in known:
+        return name
+    titled = [key for key, figure in known.items() if figure.title.lower() == name.lower()]
+    if len(titled) == 1:
+        return titled[0]
+    if titled:
+        raise EquipoiseError(
+            f"Cannot export the chart {name!r} of {run.folder}: {len(titled)} have that title. Give a name: "
+            f"{', '.join(titled)}."
+        )
+    titles = [figure.title for figure in known.values()]
+    near = did_you_mean(name, [*known, *titles])
+    hint = near if near.startswith("Did") else f"Known: {', '.join(known)}."
+    raise EquipoiseError(
+        f"Cannot export the chart {name!r} of {run.folder}: it has none of that name or title. {hint}"
+    )
+
+
+def _draw(run: Run, figure: Figure, out: Path) -> Path:
+    reading = Reading(run)
+    content = draw(
+        figure,
+        out.suffix.lower(),
+        classifiers=len(reading.classifiers),
+        ordered=reading.ordered,
+    )
+    write_atomically(out, lambda temporary: temporary.write_bytes(content))
+    return out
+
+
+def write_relation(relation: "DuckDBPyRelation", out: Path, *, exact: bool) -> Path:
+    """Writes a relation by the ending of `out`, as `write_table` does."""
+    ending = out.suffix.lower()
+    listed = "*"
+    if ending == ".json":
+        listed = ", ".join(f"{_in_json(c, kind)} AS {c}" for c, kind in _columns(relation))
+    elif ending == ".csv" and not exact:
+        listed = ", ".join(f"{_as_text(c, kind)} AS {c}" for c, kind in _columns(relation))
+
+    def write(temporary: Path) -> None:
+        import duckdb  # noqa: PLC0415
+
+        target = str(temporary).replace("'", "''")
+        try:
+            relation.query(
+                "exported",
+                f"COPY (SELECT {listed} FROM exported) TO '{target}' ({FORMATS[ending]})",
+            )
+        except duckdb.IOException as error:
+            raise OSError(errno.EIO, str(error).splitlines()[0]) from error
+
+    write_atomically(out, write)
+    return out
+
+
+def _as_text(column: str, kind: str) -> str:
+    """SQL of a value that no spreadsheet runs."""
+    if kind != "VARCHAR":
+        return column
+    return f"CASE WHEN regexp_matches({column}, '{_RUN}') THEN '''' || {column} ELSE {column} END"
+
+
+def _in_json(column: str, kind: str) -> str:
+    """SQL of a value that JSON can say."""
+    finite = (
+        "CASE WHEN isnan({0}) THEN NULL WHEN isinf({0}) THEN to_json(CAST({0} AS VARCHAR)) "
+        "ELSE to_json({0}) END"
+    )
+    if kind in ("FLOAT", "DOUBLE"):
+        return finite.format(column)
+    if kind in ("FLOAT[]", "DOUBLE[]"):
+        return f"[{finite.format('x')} FOR x IN {column}]"
+    return column
+
+
+def file_names(names: Mapping[str, object]) -> dict[str, str]:
+    """Names that every file system takes; those that would be the same get a digest behind."""
+    plain = {
+        name: "".join(c if c.isascii() and (c.isalnum() or c in "-._") else "_" for c in name)[:80]
+        for name in names
     }
-    return spec
-
-
-def _stacked(figures: Sequence[Figure]) -> dict[str, Any]:
-    """One Vega-Lite of several figures, with what it says once on top and the data of each under names of its own."""
-    parts, datasets = [], {}
-    for k, figure in enumerate(figures):
-        part = _still(figure)
-        datasets |= {f"{name}-{k}": rows for name, rows in part.pop("datasets").items()}
-        for layer in part["layer"]:
-            if "name" in layer["data"]:
-                layer["data"] = {"name": f"{layer['data']['name']}-{k}"}
-        parts.append(part)
-    once = {name: parts[0][name] for name in ("config", "params", "padding", "background")}
-    for part in parts:
-        for name in (*once, "autosize"):
-            del part[name]
-    apart = {"scale": {"color": "independent", "strokeDash": "independent"}}
-    return {"vconcat": parts, "spacing": 40, "resolve": apart, "datasets": datasets, **once}
-
-
-def _coloured(spec: dict[str, Any]) -> dict[str, Any]:
-    """The same in the colours of the light scheme."""
-    colours = light_colours()
-    text = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], json.dumps(spec))
-    return json.loads(text)
-
-
-def _key(key: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
-    """The layers that draw the key above the plot."""
-    places, left, line = [], 0.0, 0
-    for _, _, name in key:
-        width = 30 + LETTER * len(name)
-        if left and left + width > WIDTH - 80:
-            left, line = 0.0, line + 1
-        places.append((left, line))
-        left += width + 16
-    layers: list[dict[str, Any]] = []
-    for (colour, mark, name), (left, at) in zip(key, places, strict=True):
-        y = {"value": -18 - LINE * (line - at)}
-        if mark in SHAPES:
-            drawn = {
-                "type": "point",
-                "shape": SHAPES[mark],
-                "filled": True,
-                "size": 80,
-                "opacity": 1,
-            }
-            across: dict[str, Any] = {"x": {"value": left + 11}}
-        else:
-            dash = DASHES[STROKES.index(mark)] if mark in STROKES else DASHES[0]
-            drawn = {"type": "rule", "strokeWidth": 2.25, "strokeDash": dash}
-            across = {"x": {"value": left}, "x2": {"value": left + 22}}
-        word = {
-            "type": "text",
-            "align": "left",
-            "baseline": "middle",
-            "fontSize": 12,
-            "color": INK,
-        }
-        said = {"x": {"value": left + 30}, "y": y, "text": {"value": name}}
-        layers += [
-            {
-                "data": {"values": [{}]},
-                "mark": drawn | {"color": colour},
-                "encoding": across | {"y": y},
-            },
-            {"data": {"values": [{}]}, "mark": word, "encoding": said},
-        ]
-    return layers
+    # A dot in front hides a file, and two of them are the folder above.
+    plain = {
+        name: f"_{file.lstrip('.')}" if file[:1] in ("", ".") else file
+        for name, file in plain.items()
+    }
+    lower = [file.lower() for file in plain.values()]
+    return {
+        name: file if lower.count(file.lower()) == 1 else f"{file}-{digest(name, size=3)}"
+        for name, file in plain.items()
+    }

@@ -192,6 +192,7 @@ def _paths(reading: Reading, first: Judge, judges: Sequence[Judge]) -> list[Figu
                     title,
                     f"{title}: mean confidence in the class that the example ends in. {'; '.join(listed)}.",
                     names=[j.name for j in reading.classifiers],
+                    ordered=reading.ordered,
                     x=across("way", "Way to the adversarial example", percents()),
                     y="Mean confidence",
                 )

@@ -13,6 +13,7 @@ from typing import Any
 import altair as alt
 
 from equipoise.audit import Estimate, Statistic
+from equipoise.report.numbers import Numbers
 from equipoise.report.words import percent, span
 
 __all__ = [
@@ -33,12 +34,16 @@ __all__ = [
     "interval",
     "percents",
     "scale",
+    "shape",
     "share_axis",
 ]
 
 INK, MUTED, LINE, PAPER = "var(--ink)", "var(--muted)", "var(--line)", "var(--paper)"
 DASHES, STROKES = ([1, 0], [8, 4], [2, 3], [10, 3, 2, 3]), ("━━", "━ ━", "┅┅", "━ ·")
 """Kinds of lines, and how keys write them."""
+
+SHAPES = ("circle", "square", "triangle-up", "cross", "triangle-down")
+"""Of classifiers on no ladder, beside their colours. A diamond is the worst group, wherever it stands."""
 
 SOLID, WARNED = "!datum.against", "datum.against"
 """Which points are filled, and which are hollow: those whose row says what speaks `against` them."""
@@ -54,6 +59,7 @@ class Figure:
         spec: Vega-Lite.
         key: colour, mark and name of each series, where the page has to explain them.
         hollow: whether some points are, or some curves dashed, because checks speak against what they show.
+        numbers: what it shows as a table, where no table of the page has it.
     """
 
     title: str
@@ -61,6 +67,7 @@ class Figure:
     spec: dict[str, Any]
     key: tuple[tuple[str, str, str], ...] = ()
     hollow: bool = False
+    numbers: Numbers | None = None
 
 
 def interval(name: str, statistic: Statistic | Estimate) -> dict[str, Any]:
@@ -73,12 +80,12 @@ def interval(name: str, statistic: Statistic | Estimate) -> dict[str, Any]:
     }
 
 
-def domain(values: Sequence[float]) -> list[float]:
-    """An axis around the values: to multiples of 5 %, at least 15 points wide, inside [0, 1]."""
+def domain(values: Sequence[float], *, lowest: float = 0.0) -> list[float]:
+    """An axis around the values: to multiples of 5 %, at least 15 points wide, inside [lowest, 1]."""
     low = math.floor(min(values) * 20 + 1e-9) / 20
     high = math.ceil(max(values) * 20 - 1e-9) / 20
     high = min(1.0, max(high, low + 0.15))
-    return [max(0.0, min(low, high - 0.15)), high]
+    return [max(lowest, min(low, high - 0.15)), high]
 
 
 def scale(domain: list[float]) -> alt.Scale:
@@ -111,6 +118,14 @@ def colour(names: Sequence[str]) -> alt.Color:
     """The colour of each classifier, of all those `names` in the page's order."""
     scale = alt.Scale(domain=list(names), range=[f"var(--c{i})" for i in range(len(names))])
     return alt.Color("classifier:N", scale=scale, legend=None)
+
+
+def shape(names: Sequence[str], *, ordered: bool) -> alt.Shape:
+    """The shape of each classifier's points; circles on a ladder, where the order of lightness tells them apart."""
+    shapes = ["circle" if ordered else SHAPES[i % len(SHAPES)] for i in range(len(names))]
+    return alt.Shape(
+        "classifier:N", scale=alt.Scale(domain=list(names), range=shapes), legend=None
+    )
 
 
 def faded(full: float, faint: float = 0.12) -> alt.OpacityValue:

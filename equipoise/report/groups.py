@@ -17,7 +17,7 @@ from equipoise.report.reading import Reading
 from equipoise.report.table import Cell, among, cell
 from equipoise.report.words import count
 
-__all__ = ["GAP", "KINDS", "WORST", "Grouped", "Row", "lay_groups"]
+__all__ = ["GAP", "KINDS", "WORST", "Grouped", "Row", "in_points", "lay_groups"]
 
 KINDS = (Groups, Backgrounds, Shift)
 """Probes of groups."""
@@ -173,8 +173,11 @@ def _lowest(dot: Dot) -> float:
 
 def _cell(found: Statistic) -> Cell:
     """A share in per cent; a difference of shares in points."""
-    if found.unit == "share":
-        return cell(found)
+    return cell(found) if found.unit == "share" else in_points(found)
+
+
+def in_points(found: Statistic) -> Cell:
+    """A difference of shares in percentage points."""
     value, _, interval = signed(found.value, found.low, found.high).partition(" points")
     return Cell(f"{value} points", interval.strip(" ()"), best=False, exact=False)
 

@@ -7,7 +7,7 @@ import altair as alt
 
 from equipoise.report.figure import INK, PAPER, faded
 
-__all__ = ["place_labels", "written"]
+__all__ = ["PLACES", "place_labels", "written"]
 
 PLACES: dict[str, tuple[Literal["left", "center", "right"], int, int]] = {
     "right above": ("left", 9, -10),
@@ -30,6 +30,7 @@ def place_labels(
     *,
     limit: int,
     size: tuple[int, int] = (400, 280),
+    of: tuple[str, str] = ("robust", "standard"),
     field: str = "place",
     lines: Sequence[Sequence[Box]] = (),
     drop: bool = False,
@@ -37,17 +38,18 @@ def place_labels(
     """Gives every row the place of its label that covers the fewest points and earlier labels, and then lines.
 
     Arguments:
-        rows: points, with the fields robust, standard and label.
-        x: what the horizontal axis shows, lowest and highest.
-        y: the same of the vertical axis.
+        rows: points, with the fields of both axes and label.
+        x: what the horizontal axis shows, from left to right.
+        y: what the vertical axis shows, from the bottom up.
         limit: widest label, in pixels.
         size: of the plot, in pixels; what two charts abreast have when left out.
+        of: fields of the horizontal and of the vertical axis.
         field: of the row that takes the place.
         lines: boxes along each line.
         drop: whether a label that covers a point or another label gets the place "" instead.
     """
     across, up = size[0] / (x[1] - x[0]), size[1] / (y[1] - y[0])
-    points = [((row["robust"] - x[0]) * across, (y[1] - row["standard"]) * up) for row in rows]
+    points = [((row[of[0]] - x[0]) * across, (y[1] - row[of[1]]) * up) for row in rows]
     boxes = [(px - 6, py - 6, px + 6, py + 6) for px, py in points]
     for row, (px, py) in zip(rows, points, strict=True):
         width = min(limit, 7.5 * len(row["label"]))

@@ -15,8 +15,10 @@ from equipoise.report.figure import (
     colour,
     faded,
     finish,
+    shape,
     share_axis,
 )
+from equipoise.report.numbers import cross
 
 __all__ = ["by_classifier", "by_series", "radii"]
 
@@ -33,6 +35,7 @@ def by_classifier(
     x: alt.X,
     y: str,
     kinds: Sequence[str] = (),
+    ordered: bool = False,
 ) -> Figure:
     """A line for each classifier, or one of each of `kinds`, told apart by dashes.
 
@@ -45,10 +48,14 @@ def by_classifier(
         x: the horizontal axis.
         y: title of the vertical one.
         kinds: names of the kinds of line, at most four.
+        ordered: whether the classifiers form a ladder, so that their points need no shapes.
     """
-    layers = _layers(rows, x, share_axis(y), colour(names), kinds)
+    shapes = shape(names, ordered=ordered)
+    layers = _layers(rows, x, share_axis(y), colour(names), kinds=kinds, shapes=shapes)
     key = tuple((INK, mark, kind) for mark, kind in zip(STROKES, kinds, strict=False))
-    return Figure(title, words, finish(layers, {"rows": rows}, height=320), key)
+    numbers = cross(rows, ["classifier", "kind"] if kinds else ["classifier"])
+    spec = finish(layers, {"rows": rows}, height=320)
+    return Figure(title, words, spec, key, numbers=numbers)
 
 
 @debug_mode(False)
@@ -77,7 +84,8 @@ def by_series(
     hue = alt.Color("series:N", scale=alt.Scale(domain=list(names), range=hues), legend=None)
     key = tuple((c, MARK, name) for c, name in zip(hues, names, strict=True))
     layers = _layers(rows, x, y, hue)
-    return Figure(title, words, finish(layers, {"rows": rows}, height=320), key)
+    spec = finish(layers, {"rows": rows}, height=320)
+    return Figure(title, words, spec, key, numbers=cross(rows, ["series"]))
 
 
 def radii(written: Mapping[float, str], norm: str) -> alt.X:
@@ -96,7 +104,13 @@ def radii(written: Mapping[float, str], norm: str) -> alt.X:
 
 
 def _layers(
-    rows: list[dict[str, Any]], x: alt.X, y: alt.Y, hue: alt.Color, kinds: Sequence[str] = ()
+    rows: list[dict[str, Any]],
+    x: alt.X,
+    y: alt.Y,
+    hue: alt.Color,
+    *,
+    kinds: Sequence[str] = (),
+    shapes: alt.Shape | None = None,
 ) -> list[alt.Chart]:
     """Lines and points, and bands below them where rows have them."""
     base = chart("rows").encode(x=x, color=hue)
@@ -119,6 +133,8 @@ def _layers(
         points = base.mark_point(filled=True, size=50, opacity=0).encode(y=y, tooltip=tips)
     else:
         points = base.mark_point(filled=True, size=50).encode(y=y, opacity=shown(1), tooltip=tips)
+        if shapes is not None:
+            points = points.encode(shape=shapes)
     if all(row.get("low") is None for row in rows):
         return [line, points]
     ends = {"y": alt.Y("low:Q"), "y2": alt.Y2("high:Q")}

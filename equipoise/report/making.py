@@ -16,7 +16,7 @@ from equipoise.probes import (
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, duration
 
-__all__ = ["Spent", "cite", "references", "spending"]
+__all__ = ["Spent", "cite", "costs", "references", "spending"]
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,31 @@ class Spent:
     backwards: str
 
 
-def spending(reading: Reading) -> tuple[list[Spent], str]:
-    """Rows by classifier and probe, and the time of all of them together."""
-    rows, total = [], 0.0
+def costs(reading: Reading) -> list[tuple[str, str, float, int | None, int | None]]:
+    """Classifier, probe, seconds, forward passes and backward passes; None of passes that the probe does not count."""
+    rows = []
     for judged in reading.classifiers:
         for probe in reading.run.probes:
             facts = reading.facts.get((judged.name, probe))
-            if not facts:
-                continue
-            seconds = sum(f["seconds"] for f in facts)
-            total += seconds
-            columns = reading.columns(probe, judged.name)
-            passes = [
-                count(int(columns[key].sum())) if key in columns else ""
-                for key in ("forwards", "backwards")
-            ]
-            rows.append(Spent(judged.name, probe, duration(seconds), *passes))
-    return rows, duration(total)
+            if facts:
+                columns = reading.columns(probe, judged.name)
+                forwards, backwards = (
+                    int(columns[key].sum()) if key in columns else None
+                    for key in ("forwards", "backwards")
+                )
+                seconds = sum(f["seconds"] for f in facts)
+                rows.append((judged.name, probe, seconds, forwards, backwards))
+    return rows
+
+
+def spending(reading: Reading) -> tuple[list[Spent], str]:
+    """Rows by classifier and probe, and the time of all of them together."""
+    found = costs(reading)
+    rows = [
+        Spent(name, probe, duration(seconds), *("" if p is None else count(p) for p in passes))
+        for name, probe, seconds, *passes in found
+    ]
+    return rows, duration(sum(seconds for _, _, seconds, *_ in found))
 
 
 def references(reading: Reading) -> list[str]:
@@ -73,6 +81,7 @@ def references(reading: Reading) -> list[str]:
     if any(under.threat.norm == "l1" for under in reading.threats):
         keys += ["duchi2008", "croce2021"]
     keys += _of_counterfactuals(reading)
+    keys += ["krippendorff2011", "korn1998"] if reading.run.people() else []
     if reading.record["data"]["spec"].partition("?")[0].startswith("digits"):
         keys.append("alpaydin1998")
     return cite(*dict.fromkeys(keys))
@@ -114,6 +123,17 @@ _BIBTEX = {
   title = {Explicit Tradeoffs between Adversarial and Natural Distributional Robustness},
   author = {Moayeri, Mazda and Banihashem, Kiarash and Feizi, Soheil},
   booktitle = {NeurIPS}, year = {2022}, eprint = {2209.07592}, archiveprefix = {arXiv}
+}""",
+    "krippendorff2011": """@techreport{krippendorff2011,
+  title = {Computing {Krippendorff}'s Alpha-Reliability},
+  author = {Krippendorff, Klaus},
+  institution = {University of Pennsylvania}, year = {2011}
+}""",
+    "korn1998": """@article{korn1998,
+  title = {Confidence Intervals for Proportions with Small Expected Number of Positive Counts Estimated from Survey
+    Data},
+  author = {Korn, Edward L. and Graubard, Barry I.},
+  journal = {Survey Methodology}, volume = {24}, year = {1998}
 }""",
     "moayeri2022study": """@inproceedings{moayeri2022study,
   title = {A Comprehensive Study of Image Classification Model Sensitivity to Foregrounds, Backgrounds, and Visual

@@ -23,6 +23,7 @@ def fill(
     *,
     classifiers: int = 0,
     ordered: bool = False,
+    folder: Path = HERE,
     **values: Any,
 ) -> str:
     """A page as text, with its style, its scripts and the Vega scripts where it has charts inside.
@@ -32,10 +33,11 @@ def fill(
         data: what the page's script reads, with the charts by name under "charts".
         classifiers: how many need a colour of their own.
         ordered: whether they form a ladder.
+        folder: where the template is, if it is another room's.
         values: what the template names.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader([folder, HERE]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -54,9 +56,9 @@ def fill(
     )
 
 
-def light_colours() -> dict[str, str]:
-    """The CSS variables of the light scheme, for pictures that no style sheet reaches."""
-    light, _ = variables(0, ordered=False)
+def light_colours(classifiers: int = 0, *, ordered: bool = False) -> dict[str, str]:
+    """The CSS variables of the light scheme as `fill` sets them, for pictures that no style sheet reaches."""
+    light, _ = variables(classifiers, ordered=ordered)
     root = re.search(r":root \{(.*?)\}", _read("page.css"), re.DOTALL)
     declared = dict(re.findall(r"(--[\w-]+): ([^;]+);", light + (root[1] if root else "")))
     return {

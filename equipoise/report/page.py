@@ -8,28 +8,21 @@ from pathlib import Path
 
 from equipoise.audit import Run
 from equipoise.files import write_atomically
-from equipoise.report.charts import curves, trade_off
 from equipoise.report.claims import lay_out
-from equipoise.report.counterfactual import by_proximity, on_the_ladder, on_the_way
-from equipoise.report.distances import distances
-from equipoise.report.far import lay_far
+from equipoise.report.figures import chart_all, named
 from equipoise.report.findings import findings, progress
 from equipoise.report.gallery import hang
 from equipoise.report.gradients import lay_maps
-from equipoise.report.groups import lay_groups
-from equipoise.report.ladder import along_ladder
 from equipoise.report.making import references, spending
-from equipoise.report.odds import lay_study
 from equipoise.report.offline import fill
+from equipoise.report.pairs import lay_pairs
+from equipoise.report.people import lay_people
 from equipoise.report.reading import Reading
-from equipoise.report.regions import lay_regions
 from equipoise.report.saliency import lay_saliency
 from equipoise.report.sets import show
 from equipoise.report.soundness import meanings, panels
-from equipoise.report.spurious import lay_spurious
 from equipoise.report.story import tell
 from equipoise.report.table import group_sizes, tabulate
-from equipoise.report.use import inputs_used
 from equipoise.report.waterfall import waterfalls
 from equipoise.report.words import day
 
@@ -73,31 +66,13 @@ def report(run: Run | str | Path, out: str | Path) -> Path:
 def render(reading: Reading) -> str:
     """The page as text."""
     run, record = reading.run, reading.record
-    figures = {
-        "trade_off": trade_off(reading),
-        "ladder": along_ladder(reading),
-        "curves": curves(reading),
-        "distances": distances(reading),
-    }
-    for k, drawn in enumerate(reading.counterfactuals):
-        figures[f"ladder-of-{k}"] = on_the_ladder(reading, drawn)
-        figures[f"way-of-{k}"] = by_proximity(reading, drawn) + on_the_way(reading, drawn)
-    far, study, spurious = lay_far(reading), lay_study(reading), lay_spurious(reading)
-    for k, part in enumerate(far):
-        figures[f"far-{k}"] = part.figures
-    figures["use"] = inputs_used(reading)
-    regions, grouped = lay_regions(reading), lay_groups(reading)
-    figures["regions"] = [figure for part in regions for figure in part.figures]
-    for k, part in enumerate(grouped):
-        figures[f"groups-{k}"] = part.figures
-    figures |= study.figures | spurious.figures
-    gallery, spoken = hang(reading), panels(reading)
+    charted = chart_all(reading)
+    gallery, spoken, pairs = hang(reading), panels(reading), lay_pairs(reading)
     done, total = progress(run)
     rows, seconds = spending(reading)
     data = {
-        "charts": {
-            f"{k}-{i}": f.spec for k, listed in figures.items() for i, f in enumerate(listed)
-        },
+        "charts": {name: f.spec for name, f in named(charted.figures).items()},
+        "trade_off": pairs and pairs.data,
         "gallery": {
             "rows": gallery.rows,
             "pictures": gallery.pictures,
@@ -123,17 +98,19 @@ def render(reading: Reading) -> str:
         total=total,
         story=tell(reading),
         claims=lay_out(reading),
-        figures=figures,
+        figures=charted.figures,
+        pairs=pairs,
         maps=lay_maps(reading),
-        far=far,
-        study=study,
-        spurious=spurious,
+        far=charted.far,
+        study=charted.study,
+        spurious=charted.spurious,
         sets=[show(reading, drawn) for drawn in reading.counterfactuals],
+        people=lay_people(reading),
         table=tabulate(reading),
         # Where groups have a section, their sizes stand there.
-        groups=[] if grouped else group_sizes(reading),
-        regions=regions,
-        grouped=grouped,
+        groups=[] if charted.grouped else group_sizes(reading),
+        regions=charted.regions,
+        grouped=charted.grouped,
         saliency=lay_saliency(reading),
         gallery=gallery,
         falls=waterfalls(reading),

@@ -241,7 +241,11 @@ class Reading:
     def facts(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
         """What the finished shards of each classifier and probe took."""
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        shards = ((s.classifier, s.probe) for s in self.run.finished if s.classifier is not None)
+        shards = [
+            (s["classifier"], s["probe"])
+            for s in self.record["shards"]
+            if s["classifier"] is not None and s["file"] in self.run.finished
+        ]
         for key, facts in zip(shards, self.run.facts(), strict=True):
             found.setdefault(key, []).append(facts)
         return found

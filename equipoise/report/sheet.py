@@ -7,7 +7,7 @@ from pathlib import Path
 
 from equipoise.errors import EquipoiseError
 from equipoise.files import write_atomically
-from equipoise.report.export import PICTURES, draw
+from equipoise.report.drawing import PICTURES, draw
 from equipoise.report.figure import Figure
 from equipoise.report.offline import fill
 

@@ -18,7 +18,7 @@ from equipoise.report.ends import at_the_ends
 from equipoise.report.reading import UNNAMED, Drawn, Judged, Reading, Under
 from equipoise.report.words import against, apart, count, percent, points, span
 
-__all__ = ["Story", "tell"]
+__all__ = ["Story", "left_out", "tell"]
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _ladder(reading: Reading, rungs: list[Judged], under: Under) -> Story:
         sentences.append(f"Going further, to radius {highest.trained}, {further}{though}")
     if trusted:
         unnamed = [j for j in rungs[1:] if j not in (*trusted, highest)]
-        sentences += _left_out([f"radius {j.trained}" for j in unnamed])
+        sentences += left_out([f"radius {j.trained}" for j in unnamed])
     others = (u for u in reading.threats if u != under)
     other = next((u for u in others if len(reading.pair(lowest.name, best.name, u)[0])), None)
     if other:
@@ -205,7 +205,7 @@ def _choice(reading: Reading, judged: list[Judged], under: Under) -> Story:
         lead = _level(reading, trusted[0], under)
         sentence = f"{apart(trusted[0].name)} alone has a robust accuracy that no check speaks against: {lead}"
         return Story((sentence,), "")
-    out = _left_out([apart(j.name) for j in doubted])
+    out = left_out([apart(j.name) for j in doubted])
     accurate = _highest((j, reading.standard_accuracy(j.name)) for j in trusted)
     robust = _highest((j, reading.robust_accuracy(j.name, under)) for j in trusted)
     choices = len(trusted) * (len(trusted) - 1) // 2
@@ -222,7 +222,7 @@ def _choice(reading: Reading, judged: list[Judged], under: Under) -> Story:
     return Story((sentence, *out), _method(b, f"the pair among {choices}"))
 
 
-def _left_out(names: Sequence[str]) -> tuple[str, ...]:
+def left_out(names: Sequence[str]) -> tuple[str, ...]:
     """Who was not compared, and why; nothing where nobody was."""
     if not names:
         return ()

@@ -64,6 +64,7 @@ def inputs_used(reading: Reading) -> list[Figure]:
                 title,
                 f"{title}. {'; '.join(listed)}.",
                 names=[j.name for j in reading.classifiers],
+                ordered=reading.ordered,
                 x=alt.X(
                     "inputs:Q",
                     title="Inputs kept, best correlated with the label first",

@@ -35,6 +35,7 @@ from equipoise.files import write_atomically
 from equipoise.images import Images, encode_png
 from equipoise.progress import Progress
 from equipoise.streams import digest, stream
+from equipoise.tracking import Logger, Trail
 from equipoise.training import engine
 from equipoise.training.checkpoint import save_checkpoint
 from equipoise.training.memory import Memory, augment, hold
@@ -172,7 +173,12 @@ def averaging_share(step: int, gamma: float) -> float:
 
 
 def fit_denoiser(
-    images: Images, recipe: DenoiserRecipe, folder: Path, *, accelerator: str = "auto"
+    images: Images,
+    recipe: DenoiserRecipe,
+    folder: Path,
+    *,
+    accelerator: str = "auto",
+    loggers: Sequence[Logger] = (),
 ) -> Denoiser:
     """Trains a denoiser into `folder`, or finishes a training that was interrupted, or loads a finished one.
 
@@ -185,6 +191,7 @@ def fit_denoiser(
         recipe: everything else that matters.
         folder: to write.
         accelerator: "auto", "cpu" or "cuda".
+        loggers: told what ``metrics.jsonl`` says, some fifty times; see `equipoise.tracking`.
 
     Raises:
         EquipoiseError: for images that are for tests alone, when `folder` holds a denoiser trained otherwise, the
@@ -192,10 +199,12 @@ def fit_denoiser(
     """
     images.refuse_fitting("train a denoiser on")
     run = _Fit(images, recipe, folder)
-    if not engine.is_finished(folder / "denoiser.json", run.identity, "denoiser"):
+    if engine.is_finished(folder / "denoiser.json", run.identity, "denoiser"):
+        engine.replay(folder, "step", run.trail(loggers))
+    else:
         mixed = recipe.precision == "bf16" and accelerator != "cpu" and torch.cuda.is_available()
         fabric = engine.launch(accelerator, "bf16-mixed" if mixed else "32-true")
-        run.train(fabric)
+        run.train(fabric, loggers if fabric.is_global_zero else ())
         fabric.barrier()
     return load_denoiser(f"local:{folder}")
 
@@ -204,6 +213,7 @@ class _Fit:
     """One training: what is read, the state that a checkpoint holds, and the steps."""
 
     fabric: "Fabric"
+    told: Trail
 
     def __init__(self, images: Images, recipe: DenoiserRecipe, folder: Path) -> None:
         self.images, self.recipe, self.folder = images, recipe, folder
@@ -214,7 +224,18 @@ class _Fit:
         )
         self.gamma = averaging_exponent(recipe.average)
 
-    def train(self, fabric: "Fabric") -> None:
+    def trail(self, loggers: Sequence[Logger]) -> Trail:
+        """What `loggers` are told of this training, and which training that is."""
+        settings = {
+            "folder": str(self.folder),
+            "data": self.images.spec,
+            "split": self.images.split,
+            "images": len(self.rows),
+            "recipe": asdict(self.recipe),
+        }
+        return Trail(self.folder, self.folder.name, self.identity, settings, loggers)
+
+    def train(self, fabric: "Fabric", loggers: Sequence[Logger] = ()) -> None:
         """Trains from the checkpoint, or from scratch, to the end, and writes the denoiser."""
         self._begin(fabric)
         steps, title = self.recipe.steps, f"Training {self.folder.name}"
@@ -223,7 +244,10 @@ class _Fit:
         pictured = {-(-steps // part) for part in (8, 4, 2, 1)}
         due = time.monotonic() + engine.SECONDS_BETWEEN_CHECKPOINTS
         spoken_at = time.monotonic()
-        with Progress(title, total=steps, done=self.step, shown=shown) as progress:
+        bar = Progress(title, total=steps, done=self.step, shown=shown)
+        with self.trail(loggers) as self.told, bar as progress:
+            for line in self.log:
+                engine.tell(self.told, "step", line)
             while self.step < steps:
                 self.total += self._one_step()
                 self.step += 1
@@ -342,7 +366,7 @@ class _Fit:
         return torch.as_tensor(fabric.all_reduce(loss.detach(), reduce_op="mean"))
 
     def _log_line(self, seconds: float) -> None:
-        """Adds the mean loss of the steps since the last line.
+        """Adds the mean loss of the steps since the last line, and tells the loggers.
 
         Raises:
             EquipoiseError: when it is not finite.
@@ -359,6 +383,7 @@ class _Fit:
         self.log.append(
             {"step": self.step, "loss": loss, "rate": rate, "seconds": round(seconds, 3)}
         )
+        engine.tell(self.told, "step", self.log[-1])
 
     def _save_checkpoint(self) -> None:
         groups = {"net": self.net.state_dict(), "average": self.average.state_dict()}

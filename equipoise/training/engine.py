@@ -16,6 +16,7 @@ from equipoise.errors import EquipoiseError
 from equipoise.files import read_json, write_atomically
 from equipoise.images import Images
 from equipoise.streams import stream
+from equipoise.tracking import Trail
 from equipoise.training.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ __all__ = [
     "SECONDS_BETWEEN_CHECKPOINTS",
     "is_finished",
     "launch",
+    "replay",
     "resume",
     "shuffled_rows",
+    "tell",
     "write_log",
 ]
 
@@ -110,3 +113,19 @@ def write_log(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     write_atomically(
         folder / "metrics.jsonl", lambda path: path.write_text(text, encoding="utf-8")
     )
+
+
+def replay(folder: Path, step: str, trail: Trail) -> None:
+    """Tells the loggers of a finished training what they have not heard of its ``metrics.jsonl``; `step` is the field
+    that counts."""
+    path = folder / "metrics.jsonl"
+    if os.environ.get("RANK", "0") != "0" or not trail.loggers or not path.is_file():
+        return
+    with trail:
+        for text in path.read_text(encoding="utf-8").splitlines():
+            tell(trail, step, json.loads(text))
+
+
+def tell(trail: Trail, step: str, line: Mapping[str, Any]) -> None:
+    """Tells the loggers a line of ``metrics.jsonl``."""
+    trail.log(line[step], {name: value for name, value in line.items() if name != step})

@@ -12,6 +12,7 @@ result does not depend on their number beyond rounding.
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from equipoise.images import Images
 from equipoise.norms import L2, Threat
 from equipoise.progress import Progress
 from equipoise.streams import digest, stream
+from equipoise.tracking import Logger, Trail
 from equipoise.training import engine
 from equipoise.training.checkpoint import save_checkpoint
 from equipoise.training.memory import augment, hold
@@ -47,11 +49,13 @@ def fit(
     *,
     accelerator: str = "auto",
     shown: bool = True,
+    loggers: Sequence[Logger] = (),
 ) -> Classifier:
     """Trains a classifier into `folder`, or finishes a training that was interrupted, or loads a finished one.
 
     `folder` gets ``classifier.json``, ``weights.safetensors``, ``metrics.jsonl`` (a line per epoch) and, while training
-    goes on, ``checkpoint.safetensors``. Progress is `shown`, unless the caller shows its own.
+    goes on, ``checkpoint.safetensors``. Progress is `shown`, unless the caller shows its own. `loggers` are told what
+    ``metrics.jsonl`` says.
 
     Raises:
         EquipoiseError: for images that are for tests alone, when `folder` holds a classifier trained otherwise, or the
@@ -59,9 +63,11 @@ def fit(
     """
     images.refuse_fitting("train a classifier on")
     run = _Fit(images, objective, recipe, folder)
-    if not run.finished():
+    if run.finished():
+        engine.replay(folder, "epoch", run.trail(loggers))
+    else:
         fabric = engine.launch(accelerator)
-        run.train(fabric, shown=shown)
+        run.train(fabric, shown=shown, loggers=loggers if fabric.is_global_zero else ())
         fabric.barrier()
     return load_classifier(f"local:{folder}")
 
@@ -90,26 +96,43 @@ class _Fit:
         """Whether the folder holds this very training's result."""
         return engine.is_finished(self.folder / "classifier.json", self.identity, "classifier")
 
-    def train(self, fabric: "Fabric", *, shown: bool = True) -> None:
+    def trail(self, loggers: Sequence[Logger]) -> Trail:
+        """What `loggers` are told of this training, and which training that is."""
+        settings = {
+            "folder": str(self.folder),
+            "data": self.images.spec,
+            "split": self.images.split,
+            "images": len(self.train_rows),
+            "objective": self.objective.settings(),
+            "recipe": asdict(self.recipe),
+        }
+        return Trail(self.folder, self.folder.name, self.identity, settings, loggers)
+
+    def train(
+        self, fabric: "Fabric", *, shown: bool = True, loggers: Sequence[Logger] = ()
+    ) -> None:
         """Trains from the checkpoint, or from scratch, to the end, and writes the classifier."""
         self._begin(fabric)
         rows = torch.arange(min(self.recipe.batch, len(self.train_rows)))
         # The average, so that looking at it leaves the network that is trained as it is.
         with enough_threads(self.average, self.train_images.images(rows, fabric.device)):
-            self._run_epochs(fabric, shown=shown)
+            self._run_epochs(fabric, self.trail(loggers), shown=shown)
         if fabric.is_global_zero:
             engine.write_log(self.folder, self.log)
             self._save_classifier()
             self.checkpoint.unlink(missing_ok=True)
 
-    def _run_epochs(self, fabric: "Fabric", *, shown: bool) -> None:
-        """All epochs that are left."""
+    def _run_epochs(self, fabric: "Fabric", trail: Trail, *, shown: bool) -> None:
+        """All epochs that are left; loggers hear of those before too, where they have not."""
         recipe, saved_at, note = self.recipe, time.monotonic(), ""
         every = math.ceil(recipe.epochs / recipe.judgements)
         shown = shown and fabric.is_global_zero
-        with Progress(
+        bar = Progress(
             f"Training {self.folder.name}", total=recipe.epochs, done=self.epoch, shown=shown
-        ) as progress:
+        )
+        with trail, bar as progress:
+            for line in self.log:
+                engine.tell(trail, "epoch", line)
             while self.epoch < recipe.epochs:
                 started = time.monotonic()
                 line: dict[str, Any] = {"epoch": self.epoch + 1, "loss": self._one_epoch()}
@@ -122,6 +145,7 @@ class _Fit:
                     kept = line["score"] >= self.selected.get("score", 0.0)
                 line["seconds"] = round(time.monotonic() - started, 3)
                 self.log.append(line)
+                engine.tell(trail, "epoch", line)
                 if kept:
                     self.selected = line
                     self.best = {k: v.clone() for k, v in self.average.state_dict().items()}

@@ -7,6 +7,7 @@ from equipoise.classifiers import Classifier
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.images import Images
 from equipoise.norms import Threat
+from equipoise.tracking import Logger
 from equipoise.training.fitting import fit
 from equipoise.training.half_and_half import HalfAndHalf
 from equipoise.training.objective import Objective
@@ -48,6 +49,7 @@ def train_ladder(
     steps: int = 7,
     accelerator: str = "auto",
     shown: bool = True,
+    loggers: Sequence[Logger] = (),
 ) -> list[Classifier]:
     """Trains one classifier per threat into ``out/NAME``, the name as `rung_name` has it; finished rungs are loaded, an
     interrupted one goes on.
@@ -65,6 +67,7 @@ def train_ladder(
         steps: of projected gradient ascent in each step of adversarial training; "random-noise" takes none.
         accelerator: "auto", "cpu" or "cuda".
         shown: whether to show progress; who trains many ladders shows its own.
+        loggers: told of every rung, epoch after epoch; see `equipoise.tracking`.
 
     Raises:
         EquipoiseError: for an unknown objective, for standard training within a radius above 0, or when a rung's folder
@@ -93,6 +96,7 @@ def train_ladder(
                 folder / name,
                 accelerator=accelerator,
                 shown=shown,
+                loggers=loggers,
             )
         )
     return rungs

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from equipoise.cli.study.app import print_claims, study
+from equipoise.cli.tracking import check_loggers, tell
 
 __all__ = ["counterfactual"]
 
@@ -36,6 +37,7 @@ def counterfactual(
     per_class: int = 2,
     seed: int = 0,
     device: str = "auto",
+    log: list[str] | None = None,
 ) -> None:
     """Do counterfactual examples complicate adversarial training? arXiv 2404.10588.
 
@@ -91,7 +93,11 @@ def counterfactual(
         Of everything random.
     device
         auto, cpu, cuda or cuda:1.
+    log
+        Whom to tell the summary at the end, several times if you like: tensorboard[:FOLDER], wandb[:PROJECT] or
+        mlflow[:URI].
     """
+    check_loggers(log)
     from equipoise.studies import Settings
     from equipoise.studies import counterfactual as run_study
     from equipoise.training import Recipe
@@ -127,4 +133,5 @@ def counterfactual(
             device=device,
         ),
     )
+    tell(run, log)
     print_claims(run, page)

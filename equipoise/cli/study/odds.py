@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from equipoise.cli.study.app import Words, print_claims, study
+from equipoise.cli.tracking import check_loggers, tell
 
 __all__ = ["odds"]
 
@@ -42,6 +43,7 @@ def odds(
     feature_radius: str = "0.25",
     seed: int = 0,
     device: str = "auto",
+    log: list[str] | None = None,
 ) -> None:
     """Is robustness at odds with accuracy? arXiv 1805.12152.
 
@@ -108,7 +110,11 @@ def odds(
         Of everything random.
     device
         auto, cpu, cuda or cuda:1.
+    log
+        Whom to tell the summary at the end, several times if you like: tensorboard[:FOLDER], wandb[:PROJECT] or
+        mlflow[:URI].
     """
+    check_loggers(log)
     from equipoise.studies import OddsSettings
     from equipoise.studies import odds as run_study
     from equipoise.training import Recipe
@@ -153,4 +159,5 @@ def odds(
             **chosen,
         ),
     )
+    tell(run, log)
     print_claims(run, page)

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from equipoise.cli.app import say
 from equipoise.cli.study.app import Words, print_claims, study
+from equipoise.cli.tracking import check_loggers, tell
 
 __all__ = ["spurious"]
 
@@ -37,6 +38,7 @@ def spurious(
     skip_broken: bool = False,
     seed: int = 0,
     device: str = "auto",
+    log: list[str] | None = None,
 ) -> None:
     """What does adversarial training do to robustness against natural shifts? arXiv 2209.07592.
 
@@ -93,11 +95,22 @@ def spurious(
         Of everything random.
     device
         auto, cpu, cuda or cuda:1.
+    log
+        Whom to tell the summary at the end, several times if you like: tensorboard[:FOLDER], wandb[:PROJECT] or
+        mlflow[:URI].
     """
+    check_loggers(log)
     if models or benchmarks:
         kept = {"batch": batch, "skip_broken": skip_broken, "seed": seed, "device": device}
         run_models(
-            models, benchmarks, out, heads=heads, limit=limit, backgrounds=backgrounds, **kept
+            models,
+            benchmarks,
+            out,
+            heads=heads,
+            limit=limit,
+            backgrounds=backgrounds,
+            log=log,
+            **kept,
         )
         return
     from equipoise.specs import parse_number
@@ -129,6 +142,7 @@ def spurious(
             **chosen,
         ),
     )
+    tell(run, log)
     print_claims(run, page)
 
 
@@ -144,6 +158,7 @@ def run_models(
     skip_broken: bool = False,
     seed: int = 0,
     device: str = "auto",
+    log: list[str] | None = None,
 ) -> None:
     """Audits a folder of classifiers on benchmarks, and prints the claims of each as soon as it is done."""
     from equipoise.errors import EquipoiseError
@@ -167,6 +182,7 @@ def run_models(
         device=device,
     )
     for run, page in found:
+        tell(run, log)
         say(f"{run.record['data']['spec']}: {len(run.classifiers)} classifiers")
         for network in without_standard(run):
             of = f" of {network}" if network else ""
