@@ -105,17 +105,48 @@ def read_shards(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "Duc
 def read_columns(
     connection: "DuckDBPyConnection", paths: Sequence[Path], left_out: Sequence[str]
 ) -> dict[str, NDArray]:
-    """The columns that all shards have, at least one of them, but for some, as `arrays` has them."""
-    known = connection.read_parquet(str(paths[0])).columns
-    names = ", ".join(_quoted(name) for name in known if name not in left_out)
-    files = ", ".join(_literal(str(path)) for path in paths)
+    """The columns of shards, which all have the same, but for some of them, as `arrays` has them. Lists are the rows of
+    one array where all have one length and none is missing.
+
+    Arguments:
+        connection: to read with.
+        paths: at least one.
+        left_out: names of the others.
+    """
+    first = connection.read_parquet(str(paths[0]))
+    kinds = dict(zip(first.columns, map(str, first.types), strict=True))
+    wanted = [name for name in kinds if name not in left_out]
+    shards = f"read_parquet([{', '.join(_literal(str(path)) for path in paths)}])"
+    # Each list as an object of its own would take longer than everything else.
+    sizes = _lengths(first, [name for name in wanted if kinds[name].endswith("[]")])
+    columns = {
+        name: f"len({_quoted(name)})" if name in sizes else _quoted(name) for name in wanted
+    }
+    parts = {
+        (name, k): f"{_quoted(name)}[{k + 1}]" for name, size in sizes.items() for k in range(size)
+    }
     # One statement: every step of a relation would open every shard again.
-    return arrays(connection.execute(f"SELECT {names} FROM read_parquet([{files}])"))
+    listed = ", ".join(f"{what} AS {_quoted(str(key))}" for key, what in (columns | parts).items())
+    found = arrays(connection.execute(f"SELECT {listed} FROM {shards}"))
+    for name, size in sizes.items():
+        if (found[name] == size).all():
+            found[name] = np.stack([found[str((name, k))] for k in range(size)], axis=1)
+        else:
+            found |= arrays(connection.execute(f"SELECT {_quoted(name)} FROM {shards}"))
+    return {name: found[name] for name in wanted}
+
+
+def _lengths(shard: "DuckDBPyRelation", names: Sequence[str]) -> dict[str, int]:
+    """The longest list of each column, for those that have one with something in it."""
+    if not names:
+        return {}
+    longest = shard.aggregate(", ".join(f"max(len({_quoted(name)}))" for name in names))
+    (found,) = longest.fetchall()
+    return {name: size for name, size in zip(names, found, strict=True) if size}
 
 
 def arrays(found: "DuckDBPyRelation | DuckDBPyConnection") -> dict[str, NDArray]:
-    """The columns as arrays; a missing number is NaN, and other missing values are None. Lists are the rows of one
-    array where all have one length and none is missing."""
+    """The columns as arrays; a missing number is NaN, and other missing values are None."""
     columns = {}
     with unbroken():
         fetched: dict[str, Any] = found.fetchnumpy()
@@ -125,9 +156,6 @@ def arrays(found: "DuckDBPyRelation | DuckDBPyConnection") -> dict[str, NDArray]
             numeric = plain.dtype.kind in "fiu"
             plain = plain.astype(np.float64 if numeric else object)
             plain[missing] = np.nan if numeric else None
-        elif len(plain) and isinstance(plain[0], np.ndarray):
-            rows = list(plain)
-            plain = np.stack(rows) if len(set(map(len, rows))) == 1 else plain
         columns[name] = plain
     return columns
 
@@ -137,7 +165,7 @@ def lists(column: NDArray) -> tuple[NDArray[np.bool_], NDArray]:
     without any.
 
     Arguments:
-        column: as `arrays` or a probe has it; its lists are of one length.
+        column: as `read_columns` or a probe has it; its lists are of one length.
     """
     if column.ndim == 2:
         return np.ones(len(column), dtype=bool), column.astype(float)

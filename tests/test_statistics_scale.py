@@ -18,7 +18,7 @@ from equipoise.audit.inversion import sum_of_means
 from equipoise.audit.resampling import resample
 from equipoise.audit.statistics import estimate
 from equipoise.probes import Metric, Sensitivity
-from equipoise.report.by_image import ByImage, paired
+from equipoise.report.by_image import ByImage, both, paired
 from equipoise.store import connect
 
 TAILS = (0.025, 0.975)
@@ -206,6 +206,9 @@ def test_answers_about_the_same_images_are_paired_in_their_order():
     assert [part.tolist() for part in paired(one, other)] == [[0.0, 1.0], [0.25, 0.5]]
     assert dict(one) == {"a": 1.0, "c": 0.0, "d": 1.0} and len(one) == 3
     assert [len(part) for part in paired(one, ByImage())] == [0, 0]
+    assert dict(both(one, same)) == {"c": 0.0, "d": 1.0}
+    assert dict(both(one, other)) == {"c": 0.0, "d": 1.0}
+    assert not both(one, ByImage()) and not both(ByImage(), one)
 
 
 # Synthetic runs

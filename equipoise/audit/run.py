@@ -106,17 +106,21 @@ class Run:
     def finished(self) -> frozenset[str]:
         """Names of the finished shards, looked for once: what an audit that still runs adds later belongs to the next
         `Run`, so that all numbers of one are of the same shards."""
-        files = [shard["file"] for shard in self.record["shards"]]
-        return frozenset(file for file in files if is_whole(self.folder / file))
+        return frozenset(self._paths)
+
+    @cached_property
+    def _paths(self) -> dict[str, Path]:
+        """The finished shards, in the order of the plan, by name."""
+        paths = {shard["file"]: self.folder / shard["file"] for shard in self.record["shards"]}
+        return {name: path for name, path in paths.items() if is_whole(path)}
 
     @cached_property
     def _files(self) -> dict[tuple[str, str | None], list[Path]]:
         """Files of the finished shards by probe and classifier."""
         found: dict[tuple[str, str | None], list[Path]] = {}
         for shard in self.record["shards"]:
-            if shard["file"] in self.finished:
-                key = (shard["probe"], shard["classifier"])
-                found.setdefault(key, []).append(self.folder / shard["file"])
+            if path := self._paths.get(shard["file"]):
+                found.setdefault((shard["probe"], shard["classifier"]), []).append(path)
         return found
 
     def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
@@ -124,11 +128,11 @@ class Run:
         if probe is not None and classifier is not None:
             return list(self._files.get((probe, classifier), ()))
         return [
-            self.folder / shard["file"]
+            path
             for shard in self.record["shards"]
             if (shard["probe"] == probe if probe else shard["probe"] != IMAGES)
             and (classifier is None or shard["classifier"] == classifier)
-            and shard["file"] in self.finished
+            and (path := self._paths.get(shard["file"]))
         ]
 
     def table(self, probe: str | None = None) -> "DuckDBPyRelation":
@@ -188,11 +192,11 @@ class Run:
         rows = sorted(pictured_rows(about["images"], about["pictures"]))
         # The other shards have none: only these are opened.
         files = [
-            self.folder / shard["file"]
+            path
             for shard in self.record["shards"]
             if shard["probe"] == probe
             and bisect_left(rows, shard["first"]) < bisect_left(rows, shard["last"])
-            and shard["file"] in self.finished
+            and (path := self._paths.get(shard["file"]))
         ]
         relation = read_shards(self._connection, files or self.shards(probe)[:1])
         return relation.filter("picture IS NOT NULL")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ByImage", "paired"]
+__all__ = ["ByImage", "both", "paired"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +47,24 @@ class ByImage(Mapping[str, Any]):
         return int(self.known.sum())
 
 
+def both(a: ByImage, b: ByImage) -> ByImage:
+    """The answers of `a` about the images that `b` has answers about too."""
+    if _alike(a, b):
+        return ByImage(a.ids, np.where(b.known, a.column, np.nan))
+    there = np.array([key in b for key in a.ids.tolist()], dtype=bool)
+    return ByImage(a.ids[there], a.column[there])
+
+
 def paired(a: ByImage, b: ByImage) -> tuple[NDArray, NDArray]:
     """The answers about the images that are in both, in one order."""
-    # Nearly always both were asked about the same images, and a look at each of 50,000 can be spared.
-    if a.ids is b.ids or np.array_equal(a.ids, b.ids):
-        both = a.known & b.known
-        return a.column[both], b.column[both]
+    if _alike(a, b):
+        known = a.known & b.known
+        return a.column[known], b.column[known]
     keys = [key for key in a if key in b]
     return np.array([a[key] for key in keys]), np.array([b[key] for key in keys])
+
+
+def _alike(a: ByImage, b: ByImage) -> bool:
+    """Whether both are about the same images in the same order, as they nearly always are: then a look at each of
+    50,000 can be spared."""
+    return a.ids is b.ids or np.array_equal(a.ids, b.ids)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from equipoise.audit import Statistic
 from equipoise.audit.difference import Difference, paired_difference
-from equipoise.report.by_image import paired
+from equipoise.report.by_image import ByImage, both, paired
 from equipoise.report.ends import at_the_ends
 from equipoise.report.reading import UNNAMED, Drawn, Judged, Reading, Under
 from equipoise.report.words import against, apart, count, percent, points, span
@@ -87,10 +87,10 @@ def _objective(reading: Reading, rungs: Sequence[Judged]) -> str:
 def _comparable(reading: Reading, judged: Sequence[Judged], under: Under) -> list[Judged]:
     """Those that have answers about some images in common; in a finished run, all."""
     kept: list[Judged] = []
-    common: set[str] = set()
+    common: ByImage | None = None
     for j in judged:
-        ids = reading.right(j.name).keys() & reading.right(j.name, under).keys()
-        shared = common & ids if kept else ids
+        known = both(reading.right(j.name), reading.right(j.name, under))
+        shared = known if common is None else both(common, known)
         if shared:
             kept.append(j)
             common = shared
