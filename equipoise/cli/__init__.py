@@ -1,7 +1,17 @@
 """The command line: verbs only. Each parses its arguments and calls one function; nothing heavy is imported before."""
 
-from equipoise.cli import audit, classifiers, counterfactuals, study, theory, training
+from equipoise.cli import audit, classifiers, compare, counterfactuals, study, theory, training
 from equipoise.cli.app import app
 from equipoise.cli.entry import main
 
-__all__ = ["app", "main", "audit", "training", "classifiers", "counterfactuals", "study", "theory"]
+__all__ = [
+    "app",
+    "main",
+    "audit",
+    "training",
+    "classifiers",
+    "compare",
+    "counterfactuals",
+    "study",
+    "theory",
+]
