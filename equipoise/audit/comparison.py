@@ -26,11 +26,10 @@ from equipoise.audit.contenders import Contender, choose_pairs, label_runs, line
 from equipoise.audit.markdown import write_markdown
 from equipoise.audit.matching import pool
 from equipoise.audit.multiple import Paired, holm
-from equipoise.audit.naming import find_metrics
+from equipoise.audit.naming import find_metrics, is_called
 from equipoise.audit.protocol import Protocol
 from equipoise.audit.ranking import rank
 from equipoise.audit.run import Run
-from equipoise.audit.statistics import estimate
 from equipoise.audit.thresholds import Threshold, Verdict, judge_thresholds
 from equipoise.errors import EquipoiseError
 
@@ -139,24 +138,28 @@ def compare(
     before, pairs = choose_pairs(contenders, baseline)
     pools, reasons = pool(runs, names, before.run)
     asked = list(questions(runs, pools))
-    measured = [measure(runs, question, contenders) for question in asked]
-    kept = {name for found in measured for own in found.values() for name in own.metrics}
-    if metrics:
-        kept = {name for called in metrics for name in find_metrics(called, kept)}
     standings: list[Standing] = []
     changes: list[tuple[Change, Paired]] = []
     refusals = [Refusal("images", reason) for reason in reasons.values()]
     refusals += unmatched(runs, names, asked, before.run)
-    for question, found in zip(asked, measured, strict=True):
-        present = dict.fromkeys(name for own in found.values() for name in own.metrics)
-        for name in present:
-            if name in kept:
-                standings += rank(runs, question, found, name, seed)
-        for one, other in pairs:
-            if one in found and other in found:
-                compared, refused = _changes(question, (one, other), found, kept, seed)
-                changes += compared
-                refusals += refused
+    known: dict[str, None] = {}
+    for question in asked:
+        found = measure(runs, question, contenders)
+        here = dict.fromkeys(name for own in found.values() for name in own.metrics)
+        known |= here
+        for name in here:
+            if metrics and not any(is_called(name, called) for called in metrics):
+                continue
+            standings += rank(runs, question, found, name, seed)
+            for one, other in pairs:
+                if one in found and other in found:
+                    compared = _change(question, (one, other), found, name, seed)
+                    if isinstance(compared, Refusal):
+                        refusals.append(compared)
+                    elif compared is not None:
+                        changes.append(compared)
+    for called in metrics:
+        find_metrics(called, known)
     across = {(pair[0].name, pair[1].name) for pair in pairs if pair[0].run != pair[1].run}
     if across and not any((c.before, c.after) in across for c, _ in changes):
         why = str(refusals[0]) if refusals else "No probe was asked in both."
@@ -178,53 +181,48 @@ def compare(
     )
 
 
-def _changes(
+def _change(
     question: Question,
-    pair_of: tuple[Contender, Contender],
+    who: tuple[Contender, Contender],
     found: Mapping[Contender, Measured],
-    kept: set[str],
+    metric: str,
     seed: int,
-) -> tuple[list[tuple[Change, Paired]], list[Refusal]]:
-    """The changes of one pair by every metric that both have, uncorrected, and what has no value."""
-    one, other = (found[c] for c in pair_of)
-    before, after = (c.name for c in pair_of)
-    changes, refusals = [], []
-    for name in one.metrics:
-        if name not in kept or name not in other.metrics:
-            continue
-        try:
-            paired = pair(one, other, name, seed)
-            why = "no image has a value for both"
-        except EquipoiseError as error:
-            paired, why = None, str(error)
-        if paired is not None and not math.isfinite(paired.value):
-            paired, why = None, "infinite values, or fewer than ten images"
-        if paired is None:
-            refusals.append(Refusal(name, f"{before} and {after}: {why}"))
-            continue
-        metric = one.metrics[name]
-        change = Change(
-            before=before,
-            after=after,
-            metric=name,
-            probe=question.protocol.probe,
-            protocol=question.digest,
-            was=estimate(metric, seed=seed).value,
-            now=estimate(other.metrics[name], seed=seed).value,
-            value=paired.value,
-            low=paired.low,
-            high=paired.high,
-            lowest=paired.low,
-            highest=paired.high,
-            p=paired.p,
-            adjusted=paired.p,
-            n=paired.n,
-            method=paired.method,
-            unit=metric.unit,
-            better=metric.better,
-        )
-        changes.append((change, paired))
-    return changes, refusals
+) -> tuple[Change, Paired] | Refusal | None:
+    """How one pair differs by a metric, uncorrected; why it is not known; None where neither has the metric."""
+    one, other = (found[c].metrics.get(metric) for c in who)
+    if one is None and other is None:
+        return None
+    before, after = (c.name for c in who)
+    paired, why = None, "not measured of both on the same images"
+    try:
+        paired = pair(found[who[0]], found[who[1]], metric, seed)
+    except EquipoiseError as error:
+        why = str(error)
+    if paired is not None and not math.isfinite(paired.value):
+        paired, why = None, "infinite values, or fewer than ten images"
+    if paired is None or one is None or other is None:
+        return Refusal(metric, f"{before} and {after}: {why}")
+    change = Change(
+        before=before,
+        after=after,
+        metric=metric,
+        probe=question.protocol.probe,
+        protocol=question.digest,
+        was=paired.was,
+        now=paired.now,
+        value=paired.value,
+        low=paired.low,
+        high=paired.high,
+        lowest=paired.low,
+        highest=paired.high,
+        p=paired.p,
+        adjusted=paired.p,
+        n=paired.n,
+        method=paired.method,
+        unit=one.unit,
+        better=one.better,
+    )
+    return change, paired
 
 
 def _corrected(changes: Sequence[tuple[Change, Paired]]) -> tuple[Change, ...]:

@@ -145,7 +145,7 @@ def _row(change: Change) -> list[str]:
         signed(change.value, unit),
         span(change.low, change.high, unit, change=True),
         span(change.lowest, change.highest, unit, change=True),
-        chance(change.adjusted),
+        chance(change.adjusted).replace("<", "&lt;"),
     ]
 
 

@@ -26,6 +26,7 @@ from equipoise.audit.changes import change
 from equipoise.audit.gains import gain_interval, mcnemar
 from equipoise.audit.intervals import LEVEL
 from equipoise.audit.resampling import answers
+from equipoise.audit.statistics import estimate
 from equipoise.probes import Metric, Quoted
 
 __all__ = ["Paired", "compare_metrics", "holm"]
@@ -38,7 +39,8 @@ class Paired:
     """The change of a metric on the same images.
 
     Attributes:
-        value: after - before.
+        was, now: the metric of either.
+        value: now - was.
         low, high: its 95 % interval.
         p: two-sided p-value of no change; NaN without an interval.
         n: images.
@@ -46,6 +48,8 @@ class Paired:
         counts: images gained and lost, where answers are yes or no.
     """
 
+    was: float
+    now: float
     value: float
     low: float
     high: float
@@ -76,20 +80,28 @@ def compare_metrics(before: Quoted, after: Quoted, *, seed: int = 0) -> Paired:
     Raises:
         EquipoiseError: for two metrics, a median, or different images or groups.
     """
+    was, now = _value(before), _value(after)
     if isinstance(before, Metric) and isinstance(after, Metric):
         counts = _counts(before, after)
         if counts:
             n = len(before.values)
             low, high = gain_interval(*counts, n, ERROR)
             value = (counts[0] - counts[1]) / n
-            return Paired(value, low, high, mcnemar(*counts), n, "exact bootstrap", counts)
+            p, method = mcnemar(*counts), "exact bootstrap"
+            return Paired(was, now, value, low, high, p, n, method, counts)
+    if not all(np.isfinite(answers(metric)).all() for metric in (before, after)):
+        # Nothing is known of the mean of distances without a bound.
+        return Paired(
+            was, now, math.nan, math.nan, math.nan, math.nan, len(answers(before)), "none"
+        )
     # Resamples are drawn for the two in one order, so that exchanging them changes nothing but the sign.
     turned = answers(after).tobytes() < answers(before).tobytes()
     found = change(after, before, seed=seed) if turned else change(before, after, seed=seed)
     value, low, high = found.value, found.low, found.high
     if turned:
         value, low, high = -value, -high, -low
-    return Paired(value, low, high, _p_value(value, low, high), found.n, found.method)
+    p = _p_value(value, low, high)
+    return Paired(was, now, value, low, high, p, found.n, found.method)
 
 
 def holm(p: Sequence[float]) -> NDArray[np.float64]:
@@ -109,6 +121,12 @@ def _counts(before: Metric, after: Metric) -> tuple[int, int] | None:
     if before.name != after.name or len(one) != len(other) or not len(one) or not whole:
         return None
     return int((other > one).sum()), int((other < one).sum())
+
+
+def _value(metric: Quoted) -> float:
+    if isinstance(metric, Metric) and len(metric.values):
+        return float(answers(metric).mean())
+    return estimate(metric).value
 
 
 def _p_value(value: float, low: float, high: float) -> float:

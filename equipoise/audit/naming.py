@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.norms import parse_threat
 
-__all__ = ["find_metrics", "is_headline", "short_names"]
+__all__ = ["find_metrics", "is_called", "is_headline", "short_names"]
 
 PATTERNS = (
     (re.compile(r"standard accuracy()"), "standard"),
@@ -47,6 +47,20 @@ def is_headline(metric: str) -> bool:
     return any(pattern.fullmatch(metric) for pattern, _ in PATTERNS)
 
 
+def is_called(metric: str, asked: str) -> bool:
+    """Whether `asked` is a name of the metric.
+
+    Raises:
+        EquipoiseError: when what follows ``robust:`` is no threat.
+    """
+    wanted = {asked, asked.lower().replace("-", "_")}
+    kind, _, threat = asked.partition(":")
+    if kind == "robust" and threat:
+        # 0.03137254901960784 is 8/255 as well.
+        wanted = {f"robust:{parse_threat(threat)}"}
+    return not wanted.isdisjoint(short_names(metric))
+
+
 def find_metrics(asked: str, known: Iterable[str]) -> list[str]:
     """The metrics among `known` that are called `asked`.
 
@@ -54,12 +68,7 @@ def find_metrics(asked: str, known: Iterable[str]) -> list[str]:
         EquipoiseError: when there is none.
     """
     known = list(dict.fromkeys(known))
-    wanted = {asked, asked.lower().replace("-", "_")}
-    kind, _, threat = asked.partition(":")
-    if kind == "robust" and threat:
-        # 0.03137254901960784 is 8/255 as well.
-        wanted = {f"robust:{parse_threat(threat)}"}
-    found = [metric for metric in known if wanted & set(short_names(metric))]
+    found = [metric for metric in known if is_called(metric, asked)]
     if not found:
         names = dict.fromkeys(name for metric in known for name in short_names(metric)[:-1])
         raise EquipoiseError(f"Unknown metric {asked!r}. {did_you_mean(asked, names)}")

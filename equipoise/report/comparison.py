@@ -118,6 +118,8 @@ def write_comparison(
 
 
 def _title(comparison: Comparison) -> str:
+    if len(comparison.contenders) == 1:
+        return comparison.contenders[0].name
     if len(comparison.contenders) > 2 or not comparison.pairs:
         return f"{len(comparison.contenders)} classifiers compared"
     before, after = comparison.pairs[0]

@@ -50,13 +50,15 @@ def forest(metric: str, changes: Sequence[Change], names: Mapping[tuple[str, str
             | {name: round(scale * end, 4) for name, end in ends.items()}
         )
     height = len(rows) * (NAME + STEP)
-    unit = "points" if changes[0].unit == "share" else "difference"
+    title = "Change in points" if changes[0].unit == "share" else "Change"
     widest = max(abs(row[end]) for row in rows for end in ("lowest", "highest", "value")) or 1
     across = alt.X(
         "value:Q",
-        title=f"Change in {unit}" if unit == "points" else "Difference",
+        title=title,
         scale=alt.Scale(domain=[-1.05 * widest, 1.05 * widest], nice=False, zero=False),
-        axis=alt.Axis(tickCount=5, format="+~g"),
+        axis=alt.Axis(
+            tickCount=5, format="+~f", labelExpr="datum.value === 0 ? '0' : datum.label"
+        ),
     )
     down = alt.Y(
         "down:Q",
