@@ -204,6 +204,7 @@ def test_images_are_paired_where_the_same_columns_have_values():
     one = measured([math.nan, *np.arange(11.0), 5.0])
     other = measured([7.0, *np.arange(11.0) + 2, math.nan])
     found = pair(one, other, "score", seed=0)
+    assert found is not None
     assert (found.n, found.value) == (11, pytest.approx(2.0))
     assert found.now - found.was == pytest.approx(2.0)
 
@@ -620,8 +621,9 @@ def test_the_page_says_what_the_comparison_says(both, board, tmp_path):
     rows = re.findall(r'<td class="rank" data-value="(\d*)">', ranked)
     assert rows == sorted(rows) and len(rows) == 3
     assert "not shown to differ from the best" in ranked
-    data = json.loads(re.search(r'id="data">(.*?)</script>', ranked, re.S)[1])
-    drawn = data["charts"]["compared-0"]["datasets"]["rows"]
+    data = re.search(r'id="data">(.*?)</script>', ranked, re.S)
+    assert data
+    drawn = json.loads(data[1])["charts"]["compared-0"]["datasets"]["rows"]
     assert [row["value"] for row in drawn] == pytest.approx(
         [100 * c.value for c in board.changes if c.metric == COLUMNS[0]], abs=1e-3
     )

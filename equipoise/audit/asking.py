@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from equipoise.audit.compared import Refusal
 from equipoise.audit.contenders import Contender
-from equipoise.audit.matching import Pool, rows_of
+from equipoise.audit.matching import Pool, pool, rows_of
 from equipoise.audit.multiple import Paired, compare_metrics
+from equipoise.audit.plan import IMAGES
 from equipoise.audit.protocol import Protocol, grouped, read_protocol
 from equipoise.audit.resampling import answers
 from equipoise.audit.run import Run
 from equipoise.probes import Probe, Quoted, load_probe
 
-__all__ = ["Measured", "Question", "measure", "pair", "questions", "unmatched"]
+__all__ = ["Measured", "Question", "codes", "measure", "pair", "questions", "unmatched"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ def questions(runs: Sequence[Run], pools: Sequence[Pool]) -> Iterator[Question]:
                 found.setdefault(key, (protocol, {}))[1].setdefault(k, spec)
         for key, (protocol, specs) in found.items():
             yield Question(protocol, key, own, specs)
+
+
+def codes(run: Run) -> dict[str, str]:
+    """The digest of the protocol and the images of each of the run's probes; nothing before an image was looked at."""
+    if not run.shards(IMAGES):
+        return {}
+    pools, _ = pool([run], [""], 0)
+    return {q.specs[0]: q.digest for q in questions([run], pools)}
 
 
 def measure(

@@ -3,7 +3,7 @@
 The best is picked by looking at all k contenders. Another one is told from it only where the p-value of their
 difference is at most 0.05 / (k (k - 1) / 2), as if all pairs had been tested (Bonferroni), and the interval of the
 difference leaves out 0; all others are tied with it. A contender against whose number checks speak is not ranked by it,
-and nobody is by a metric that people do not want high.
+and nobody is by a metric that people do not want high, or that nobody else was measured by.
 """
 
 import math
@@ -46,7 +46,7 @@ def rank(
                 warnings=_warnings(runs[c.run], c.classifier, spec),
             )
     able = {c: s for c, s in column.items() if _able(s)}
-    if not able:
+    if len(able) < 2:
         return list(column.values())
     best = max(able, key=lambda c: able[c].value)
     error = ERROR / max(1, len(able) * (len(able) - 1) // 2)

@@ -7,6 +7,7 @@ forbids the browser every connection. Names of classifiers, classes and files ar
 from pathlib import Path
 
 from equipoise.audit import Run
+from equipoise.audit.asking import codes
 from equipoise.files import write_atomically
 from equipoise.report.charts import curves, trade_off
 from equipoise.report.claims import lay_out
@@ -143,4 +144,5 @@ def render(reading: Reading) -> str:
         spent=rows,
         seconds=seconds,
         references=references(reading),
+        codes=codes(run),
     )
