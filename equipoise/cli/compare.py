@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
+MOST = 40
+"""Rows of the printed table above which it keeps to the metrics that people look at first."""
+
 
 @app.command
 def compare(
@@ -110,16 +113,19 @@ def compare(
 
 
 def _print(comparison: "Comparison", verdicts: "tuple[Verdict, ...]") -> None:
+    from equipoise.audit.naming import is_headline
     from equipoise.audit.quantities import amount, chance, signed, span
 
     images, console = comparison.images[0], Console()
+    many, rows = len(comparison.changes), list(comparison.changes)
+    if many > MOST:
+        rows = [c for c in rows if is_headline(c.metric)] or rows
     if comparison.changes:
-        many = len(comparison.changes)
         caption = f"on the same {images:,} images, with 95 % intervals; *: shown, corrected for {many} differences"
         table = plain_table("metric", caption)
         for head in ("before", "after", "was", "is", "difference", "p (Holm)"):
             table.add_column(head)
-        for c in comparison.changes:
+        for c in rows:
             difference = f"{signed(c.value, c.unit)}{' *' if c.shown else ''}"
             interval = span(c.low, c.high, c.unit, change=True)
             table.add_row(
@@ -140,6 +146,10 @@ def _print(comparison: "Comparison", verdicts: "tuple[Verdict, ...]") -> None:
                 f"{amount(s.value, s.unit)}\n[dim]{interval}[/dim]",
             )
     console.print(table)
+    if len(rows) < many:
+        say(
+            f"{many - len(rows)} more differences by other metrics: see them with --metric or --out."
+        )
     for refusal in comparison.refusals:
         say(f"Not compared: {refusal}")
     for v in verdicts:
