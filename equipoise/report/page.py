@@ -7,6 +7,7 @@ forbids the browser every connection. Names of classifiers, classes and files ar
 from pathlib import Path
 
 from equipoise.audit import Run
+from equipoise.audit.asking import codes
 from equipoise.files import write_atomically
 from equipoise.report.claims import lay_out
 from equipoise.report.figures import chart_all, named
@@ -120,4 +121,5 @@ def render(reading: Reading) -> str:
         spent=rows,
         seconds=seconds,
         references=references(reading),
+        codes=codes(run),
     )
