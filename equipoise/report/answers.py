@@ -21,6 +21,9 @@ __all__ = ["FOOLED", "UNASKED", "WITHSTOOD", "WRONG", "Answers"]
 FOOLED, WITHSTOOD, WRONG, UNASKED = range(4)
 """Outcomes of an attack on a row: an image that is misread as it is counts as wrong, not as fooled."""
 
+MANY = 100_000
+"""Rows beyond which real numbers are kept to two digits instead of three."""
+
 UNSURE = 255
 """Stands for a confidence that was not measured; 254 is certainty."""
 
@@ -61,6 +64,11 @@ class Answers:
         """How many there are, measured or not."""
         return len(self._images) * len(self.reading.classifiers)
 
+    @property
+    def fraction(self) -> int:
+        """Bits of the fraction that real numbers keep."""
+        return 10 if self.rows <= MANY else 7
+
     def spread(self, spec: str | None, column: str, missing: float = np.nan) -> NDArray:
         """A column of a probe with shape (images, classifiers); `missing` where nothing was measured."""
         names = [judged.name for judged in self.reading.classifiers]
@@ -68,21 +76,27 @@ class Answers:
         for k, name in enumerate(names):
             columns = self.reading.columns(spec, name) if spec else {}
             if columns:
-                places = self._placed(columns)
+                places = self._placed(spec, name, columns)
                 known = places >= 0
                 found[places[known], k] = np.asarray(columns[column], dtype=float)[known]
         return found
 
-    def _placed(self, columns: Mapping[str, NDArray]) -> NDArray[np.int64]:
+    def _placed(
+        self, spec: str | None, name: str, columns: Mapping[str, NDArray]
+    ) -> NDArray[np.int64]:
         """The place of the image of each measurement, -1 where the run does not describe it."""
-        ids: list[str] = columns["id"].tolist()
-        key = (len(ids), hash(tuple(ids)))
+        key = (spec, name)
         if key not in self._seen:
-            self._seen[key] = np.array([self.places.get(i, -1) for i in ids], dtype=np.int64)
-        return self._seen[key]
+            ids = columns["id"].tolist()
+            # Finished probes were asked about the same images in the same order.
+            known = next((placed for other, placed in self._seen.values() if other == ids), None)
+            if known is None:
+                known = np.array([self.places.get(i, -1) for i in ids], dtype=np.int64)
+            self._seen[key] = (ids, known)
+        return self._seen[key][1]
 
     @cached_property
-    def _seen(self) -> dict[tuple[int, int], NDArray[np.int64]]:
+    def _seen(self) -> dict[tuple[str | None, str], tuple[list[str], NDArray[np.int64]]]:
         return {}
 
     @cached_property
@@ -121,18 +135,16 @@ class Answers:
             "id": pack_texts([str(key) for key, _, _ in self._images]),
             "label": pack(self.labels),
             "group": pack(np.array(group, dtype=np.uint16)),
-            "proximity": pack(halves(self.proximity())),
+            "proximity": self._real(self.proximity()),
             "prediction": self._beside_labels(self._before),
             "confidence": pack(np.where(np.isnan(sure), UNSURE, sure).astype(np.uint8)),
-            "margin": pack(halves(self.spread(standard, "margin"))),
+            "margin": self._real(self.spread(standard, "margin")),
             "made": pack(_whole(np.fmax.reduce(made, axis=1, initial=0))),
             "followed": pack(_whole(np.rint(made * share))),
             "threats": [
                 {
                     "outcome": pack(self.outcomes(under.spec)),
-                    "radius": pack(
-                        halves(self.spread(under.spec, "radius") / under.threat.radius)
-                    ),
+                    "radius": self._real(self.spread(under.spec, "radius") / under.threat.radius),
                     "prediction": self._beside_labels(
                         self.spread(under.spec, "adversarial_prediction")
                     ),
@@ -140,6 +152,9 @@ class Answers:
                 for under in reading.threats
             ],
         }
+
+    def _real(self, values: NDArray) -> str:
+        return pack(halves(values, self.fraction))
 
     def _beside_labels(self, predictions: NDArray) -> str:
         return pack(_whole(predictions) - self.labels[:, None])

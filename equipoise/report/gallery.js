@@ -20,7 +20,7 @@
   const bytes = async (text) => {
     const characters = atob(text), packed = new Uint8Array(characters.length);
     for (let i = 0; i < packed.length; i++) packed[i] = characters.charCodeAt(i);
-    const plain = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const plain = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
     return new Uint8Array(await new Response(plain).arrayBuffer());
   };
   const words = async (text) => {
@@ -68,6 +68,7 @@
     many = data.classifiers.length;
     columns.exhibit = new Int32Array(images).fill(-1);
     data.exhibits.forEach((exhibit, k) => columns.exhibit[exhibit.image] = k);
+    columns.samples = [columns.exhibit.indexOf(-1), columns.exhibit.findIndex((k) => k >= 0)];
     columns.known = new Uint8Array(images * many);
     for (let r = 0; r < columns.known.length; r++) {
       const asked = columns.threats.some((one) => one.outcome[r] !== UNASKED) || columns.followed[r] !== MISSING;
@@ -278,16 +279,10 @@
   }, {passive: true});
   // Rows with pictures are of one height, and so are those without: one of each is laid out to learn it.
   const measure = () => {
-    heights = [0, 1].map((some) => {
-      const place = columns.exhibit.findIndex((k) => k >= 0 === Boolean(some));
-      if (place < 0) return 0;
-      const item = build(place * many, 0);
-      item.style.visibility = "hidden";
-      list.append(item);
-      const height = item.getBoundingClientRect().height;
-      item.remove();
-      return height;
-    });
+    const samples = columns.samples.map((image) => image < 0 ? null : build(image * many, 0));
+    for (const item of samples) if (item) item.style.visibility = "hidden", list.append(item);
+    heights = samples.map((item) => item ? item.getBoundingClientRect().height : 0);
+    for (const item of samples) item?.remove();
     list.style.height = Math.min(LIMIT, all()) + "px";
   };
   const renew = () => {
@@ -322,7 +317,7 @@
   };
   list.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const page = Math.max(1, Math.floor(hall.clientHeight / (heights[1] || heights[0])));
+    const y = hall.scrollTop + shift, page = Math.max(1, at(y + hall.clientHeight) - at(y));
     const to = {ArrowDown: active + 1, ArrowUp: active - 1, PageDown: active + page, PageUp: active - page, Home: 0, End: rows.length - 1}[event.key];
     if (to !== undefined) go(to);
     else if (event.key === "Enter" || event.key === " ") enlarge(active);

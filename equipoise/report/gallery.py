@@ -59,6 +59,7 @@ class Gallery:
         kinds: what there are pictures of beside the original: "other", "gradient" and "attacked".
         note: what was left out or shrunk, or nothing.
         ratio: width of an image over its height.
+        rounded: by how much numbers may be, as people write it.
         data: JSON for the script.
         source: the file that has the data, where the page does not.
     """
@@ -70,6 +71,7 @@ class Gallery:
     kinds: set[str]
     note: str
     ratio: float
+    rounded: str
     data: str
     source: str = ""
 
@@ -85,7 +87,7 @@ def hang(
     """
     _, height, width = reading.record["data"]["shape"]
     if not reading.run.shards("images"):
-        return Gallery(0, [], [], 0, set(), "", width / height, "")
+        return Gallery(0, [], [], 0, set(), "", width / height, "", "")
     answers = Answers(reading)
     columns = answers.columns()
     numbers = len(embed(columns))
@@ -122,6 +124,7 @@ def hang(
         kinds=kinds,
         note=hung.note,
         ratio=width / height,
+        rounded=f"{100 / 2 ** (answers.fraction + 1):.1g}%",
         data=embed(data),
     )
 
@@ -145,8 +148,8 @@ def inside(exhibits: Sequence[Exhibit], room: int) -> Hung:
             exhibits = [exhibits[k] for k in sorted(chosen)]
             pictures = apart(exhibits)
         stored, kind = {picture: webp(picture, side, side) for picture in pictures}, "webp"
-        note += f"Pictures are compressed, and at most {side} pixels wide and high."
-        note += " With --bundle FOLDER, equipoise report writes a folder with all of them at full size."
+        smaller = f", and at most {side} pixels wide and high" if side < size else ""
+        note += f"Pictures are compressed{smaller}; equipoise report with --bundle FOLDER keeps all as they are."
         size = min(size, side)
         break
     addresses = {picture: data_uri(kind, content) for picture, content in stored.items()}
