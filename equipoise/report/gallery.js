@@ -164,18 +164,17 @@
     "figure", "", make("span", "what", ...[].concat(title)), ...(picture ? [picture] : []), make("figcaption", "", ...lines),
   );
   const line = (text) => make("span", "small", text);
-  const confidence = (row) => columns.confidence[row] === UNSURE ? "" : Math.round(columns.confidence[row] / 2.54) + "% confidence";
+  const confidence = (row) => columns.confidence[row] === UNSURE ? "" : Math.round(columns.confidence[row] / 2.54) + "% sure";
   // What is shown of a row, from left to right; without pictures, what was said of them.
   const figures = (row) => {
     const at = Math.floor(row / many), who = row % many, exhibit = data.exhibits[columns.exhibit[at]];
     const truth = className(columns.label[at], who), found = [];
     const of = (picture, alt) => !exhibit ? null : picture === undefined || picture === null ? nothing() : image(picture, alt);
     found.push(figure("original", of(exhibit?.original, "Image of class " + truth), answer(said(columns.prediction, row), row), line(confidence(row))));
-    if (data.shows.other) {
-      const other = exhibit?.other, named = other ? make("bdi", "", className(other[1], who)) : "";
-      const near = other ? other[2] : real(columns.proximity[at]);
-      const lines = [other ? make("span", "answer", "as ", named) : "", line(Number.isNaN(near) ? "none" : "distance " + number(near))];
-      found.push(figure("counterfactual", of(other?.[0], other ? "The same as " + named.textContent : ""), ...lines));
+    if (data.shows.other && exhibit) {
+      const other = exhibit.other, named = other ? className(other[1], who) : "";
+      const lines = other ? [make("span", "answer", "as ", make("bdi", "", named)), line("distance " + number(other[2]))] : [line("none")];
+      found.push(figure("counterfactual", of(other?.[0], "The same as " + named), ...lines));
     }
     if (data.shows.gradient && exhibit) found.push(figure("gradient", of(exhibit.gradients[who], "Input gradient")));
     for (const k of threats()) {
@@ -187,6 +186,7 @@
       found.push(figure([title, tag], of(attack?.[0], left), ...lines));
       if (exhibit) found.push(figure("change", of(attack?.[1], "The change, amplified"), line(attack ? "× " + number(attack[2]) : "")));
     }
+    if (!exhibit) found.push(make("p", "small", "no pictures kept"));
     return found;
   };
   const dot = (who) => {
@@ -208,7 +208,8 @@
     if (data.groups.length) lines.push(make("p", "small", make("bdi", "", data.groups[columns.group[at]] ?? "no group")));
     if (half !== MISSING) lines.push(make("p", "small", "margin " + number(real(half))));
     if (data.shows.made) {
-      const made = columns.made[at], done = columns.followed[row];
+      const made = columns.made[at], done = columns.followed[row], near = real(columns.proximity[at]);
+      lines.push(make("p", "small", Number.isNaN(near) ? "" : "proximity " + number(near)));
       lines.push(make("p", "small", made && done !== MISSING ? `followed ${done} of ${made}` : "no counterfactuals"));
     }
     return make("div", "about", ...lines);
@@ -335,28 +336,33 @@
     go(place);
     const row = rows[place], at = Math.floor(row / many), who = row % many, exhibit = data.exhibits[columns.exhibit[at]];
     const name = (k) => k === MISSING ? "–" : make("bdi", "", className(k, who));
-    const facts = [
-      ["Image", make("bdi", "", columns.id[at])],
+    const facts = [["The image", [
+      ["Id", make("bdi", "", columns.id[at])],
       ...(data.groups.length ? [["Group", make("bdi", "", data.groups[columns.group[at]] ?? "none")]] : []),
       ["True class", name(columns.label[at])],
+    ]], ["As it is", [
       ["Prediction", name(said(columns.prediction, row))],
       ["Confidence", confidence(row).split(" ")[0] || "–"],
       ["Margin of the true class", number(real(columns.margin[row]))],
-    ];
+    ]]];
     if (data.shows.made) {
       const done = columns.followed[row];
-      facts.push(["Nearest counterfactual, L2", number(real(columns.proximity[at]))]);
-      facts.push(["Counterfactuals followed", done === MISSING ? "–" : `${done} of ${columns.made[at]}`]);
+      facts.push(["Counterfactuals of other classes", [
+        ["Distance of the nearest, L2", number(real(columns.proximity[at]))],
+        ["Followed", done === MISSING ? "–" : `${done} of ${columns.made[at]}`],
+      ]]);
     }
     columns.threats.forEach(({outcome, radius, prediction}, k) => {
       const [title, unit] = data.threats[k], attack = exhibit?.attacked[k + "," + who];
-      facts.push([title, outcomes[outcome[row]] ?? "not yet"], [title + ", seen as", name(said(prediction, row))]);
-      facts.push([title + ", smallest radius", number(real(radius[row]) * unit)]);
-      if (!attack) return;
-      facts.push([title + ", distance of the picture", number(attack[3])], [title + ", margin there", number(attack[4])]);
-      if (attack[5]) facts.push([title + ", broken by", attack[5]]);
+      facts.push([title, [
+        ["Outcome", outcomes[outcome[row]] ?? "not yet"],
+        ["Prediction", name(said(prediction, row))],
+        ["Smallest radius", number(real(radius[row]) * unit)],
+        ...(attack ? [["Distance of the picture", number(attack[3])], ["Margin there", number(attack[4])]] : []),
+        ...(attack && attack[5] ? [["Broken by", attack[5]]] : []),
+      ]]);
     });
-    const heading = make("h3", "", make("bdi", "", className(columns.label[at], who)), " by ", make("bdi", "", data.classifiers[who]));
+    const heading = make("h3", "", make("bdi", "", className(columns.label[at], who)), " as seen by ", make("bdi", "", data.classifiers[who]));
     heading.id = "closer-title";
     const button = (text, act, off) => {
       const element = make("button", "chip", text);
@@ -379,7 +385,10 @@
         ),
       ),
       make("div", "figures", ...(exhibit ? figures(row) : [make("p", "note", "The run keeps no pictures of this image.")])),
-      make("dl", "facts-of", ...facts.map(([key, text]) => make("div", "", make("dt", "", key), make("dd", "", text)))),
+      make("div", "facts-of", ...facts.map(([title, pairs]) => make(
+        "div", "", make("h4", "", title),
+        make("dl", "", ...pairs.map(([key, text]) => make("div", "", make("dt", "", key), make("dd", "", text)))),
+      ))),
     );
     if (!closer.open) closer.showModal();
   };
