@@ -183,8 +183,9 @@
       const tag = make("span", "tag " + (verdict ?? "").split(" ")[0], verdict ?? "not yet");
       const seen = said(prediction, row), left = "The same, attacked, seen as " + className(seen, who);
       const lines = [answer(seen, row), line("radius " + number(real(radius[row]) * unit))];
-      found.push(figure([title, tag], of(attack?.[0], left), ...lines));
-      if (exhibit) found.push(figure("change", of(attack?.[1], "The change, amplified"), line(attack ? "× " + number(attack[2]) : "")));
+      const pair = make("div", "pair", figure([title, tag], of(attack?.[0], left), ...lines));
+      if (exhibit) pair.append(figure("change", of(attack?.[1], "The change, amplified"), line(attack ? "× " + number(attack[2]) : "")));
+      found.push(pair);
     }
     if (!exhibit) found.push(make("p", "small", "no pictures kept"));
     return found;
@@ -209,8 +210,8 @@
     if (half !== MISSING) lines.push(make("p", "small", "margin " + number(real(half))));
     if (data.shows.made) {
       const made = columns.made[at], done = columns.followed[row], near = real(columns.proximity[at]);
-      lines.push(make("p", "small", Number.isNaN(near) ? "" : "proximity " + number(near)));
       lines.push(make("p", "small", made && done !== MISSING ? `followed ${done} of ${made}` : "no counterfactuals"));
+      lines.push(make("p", "small", Number.isNaN(near) ? "" : "proximity " + number(near)));
     }
     return make("div", "about", ...lines);
   };
@@ -332,7 +333,9 @@
   list.addEventListener("click", (event) => {
     if (event.target.closest("button, img")) enlarge(placeOf(event.target));
   });
+  let viewed = 0;
   const enlarge = (place) => {
+    viewed = place;
     go(place);
     const row = rows[place], at = Math.floor(row / many), who = row % many, exhibit = data.exhibits[columns.exhibit[at]];
     const name = (k) => k === MISSING ? "–" : make("bdi", "", className(k, who));
@@ -397,7 +400,8 @@
     if (by !== undefined) closer.querySelectorAll(".chip")[by].click();
   });
   closer.addEventListener("click", (event) => { if (event.target === closer) closer.close(); });
-  closer.addEventListener("close", () => live.get(active)?.focus({preventScroll: true}));
+  // The browser gives focus back to the row that was enlarged first; the one seen last is further on.
+  closer.addEventListener("close", () => go(viewed));
 
   // Together with the charts -----------------------------------------------------------------------------------------
   let focused = null;
