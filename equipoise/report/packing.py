@@ -46,8 +46,10 @@ def halves(values: ArrayLike, fraction: int = FRACTION) -> NDArray[np.uint16]:
     dropped = FRACTION - fraction
     largest = float(np.uint16(0x7C00 - (1 << dropped)).view(np.float16))
     near = np.where(np.isfinite(exact), exact.clip(-largest, largest), exact)
-    bits = near.astype(np.float16).view(np.uint16).astype(np.uint32)
-    bits = (bits + (1 << dropped >> 1)) >> dropped << dropped
+    # Rounded once: what is rounded to 16 bits first can round the wrong way after.
+    share, power = np.frexp(near)
+    rounded = np.ldexp(np.rint(np.ldexp(share, fraction + 1)), power - fraction - 1)
+    bits = rounded.astype(np.float16).view(np.uint16)
     return np.where(np.isnan(exact), MISSING, bits).astype(np.uint16)
 
 
