@@ -153,7 +153,16 @@ def odds(folder):
 
 def spurious(folder):
     """What the study `spurious` measures beside its run, with invented numbers."""
-    shares = ("accuracy", "gap", "gone", "reversed", "robust", "robust_gone", "sensitivity", "inside")
+    shares = (
+        "accuracy",
+        "gap",
+        "gone",
+        "reversed",
+        "robust",
+        "robust_gone",
+        "sensitivity",
+        "inside",
+    )
     rows = [
         {"norm": "l2", "threat": "l2:2", "rung": rung, "radius": radius, "trained": f"{radius:g}"}
         | {"correlation": correlation, "seeds": 2, "steps": 20, "loss": 1.0}

@@ -55,7 +55,9 @@ def contrast(a, b):
 
 
 def unfold(page):
-    page.locator("details").evaluate_all("(all) => all.forEach((details) => { details.open = true; })")
+    page.locator("details").evaluate_all(
+        "(all) => all.forEach((details) => { details.open = true; })"
+    )
 
 
 def walk(page, most=400):
@@ -124,7 +126,9 @@ def test_names_stand_there_as_text_and_run_nothing(pages, visit):
 
 
 def faint(page):
-    return page.locator("[data-chart] svg path[opacity='0.12'], [data-chart] svg line[opacity='0.12']")
+    return page.locator(
+        "[data-chart] svg path[opacity='0.12'], [data-chart] svg line[opacity='0.12']"
+    )
 
 
 def test_a_classifier_is_singled_out_by_mouse_and_by_keyboard(pages, visit):
@@ -177,14 +181,20 @@ def test_the_gallery_is_filtered_and_sorted(pages, visit):
     assert 0 < count() < everything
     assert all("half" in text for text in page.locator("#cards .foot").all_inner_texts())
     by_outcome = {}
-    for outcome, word in {"fooled": "fooled", "withstood": "withstood", "wrong": "wrong already"}.items():
+    for outcome, word in {
+        "fooled": "fooled",
+        "withstood": "withstood",
+        "wrong": "wrong already",
+    }.items():
         fields["outcome"].select_option(outcome)
         by_outcome[outcome] = count()
         assert set(page.locator("#cards .tag").all_inner_texts()) <= {word}
     fields["outcome"].select_option("")
     assert sum(by_outcome.values()) == count() and by_outcome["fooled"] > 1
     fields["label"].select_option(label=DIGITS[3])
-    assert all(text.endswith(DIGITS[3]) for text in page.locator("#cards .truth").all_inner_texts())
+    assert all(
+        text.endswith(DIGITS[3]) for text in page.locator("#cards .truth").all_inner_texts()
+    )
     fields["label"].select_option("")
     fields["sort"].select_option("nearest")
     nearest = radii(page)
@@ -203,7 +213,9 @@ def test_more_cards_are_hung_when_asked_for(pages, visit):
     page.locator("#more").press("Enter")
     assert page.locator("#cards > li").count() > first
     pictures = page.locator("#cards img")
-    assert pictures.evaluate_all("(all) => all.every((image) => image.complete && image.naturalWidth)")
+    assert pictures.evaluate_all(
+        "(all) => all.every((image) => image.complete && image.naturalWidth)"
+    )
 
 
 # Dark, narrow, on paper

@@ -125,7 +125,7 @@ def chart(name: str) -> alt.Chart:
 
 
 def finish(layers: Sequence[alt.Chart], data: dict[str, Any], *, height: int) -> dict[str, Any]:
-    """The Vega-Lite JSON of the layers, in the page's look. What it shows is said by `alt`, not mark by mark."""
+    """The Vega-Lite JSON of the layers, in the page's look."""
     axis = {
         "domainColor": LINE,
         "tickColor": LINE,
@@ -146,5 +146,5 @@ def finish(layers: Sequence[alt.Chart], data: dict[str, Any], *, height: int) ->
     spec["params"] = [{"name": "focus", "value": None}]
     spec["background"] = "transparent"
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    spec["config"] = {"aria": False, "axis": axis, "view": {"stroke": None}, "font": "system-ui, sans-serif"}
+    spec["config"] = {"axis": axis, "view": {"stroke": None}, "font": "system-ui, sans-serif"}
     return spec

@@ -24,7 +24,11 @@
   const views = [];
   for (const place of document.querySelectorAll("[data-chart]")) {
     const options = {renderer: "svg", actions: false, defaultStyle: false, tooltip: showTip};
-    vegaEmbed(place, data.charts[place.dataset.chart], options).then((result) => views.push(result.view));
+    vegaEmbed(place, data.charts[place.dataset.chart], options).then((result) => {
+      // The words of the chart stand on its place; what Vega says of single marks has no names.
+      place.querySelector("svg").setAttribute("aria-hidden", "true");
+      views.push(result.view);
+    });
   }
   let focused = null;
   for (const chip of document.querySelectorAll("[data-focus]")) {
