@@ -3,6 +3,7 @@
 A page is written once, when a test first asks for it by name: `WRITERS` says how. `chromium` is the system's own
 browser; where there is none, or no Playwright, the tests that ask for it are skipped. `visit` opens a page in a fresh
 context without a network, and what the page complains about, asks for or pops up is collected in a `Visit`.
+Files of browser tests import these three fixtures by name.
 """
 
 import os

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 import equipoise as eq
 
-pytest_plugins = ["browser"]
-
 # The same examples in every run: what passes here passes in CI.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")

@@ -6,7 +6,7 @@ Every page is opened from its file in the system's Chromium, without a network.
 import re
 
 import pytest
-from browser import DIGITS, HOSTILE, RUNGS, WRITERS
+from browser import DIGITS, HOSTILE, RUNGS, WRITERS, chromium, pages, visit
 
 pytestmark = pytest.mark.slow
 
