@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from equipoise.audit import Run as Run
     from equipoise.audit import audit as audit
     from equipoise.audit import check as check
+    from equipoise.audit import compare as compare
     from equipoise.classifiers import load_classifier as load_classifier
     from equipoise.classifiers import wrap as wrap
     from equipoise.diffusion import load_denoiser as load_denoiser
@@ -42,6 +43,7 @@ _ROOMS = {
     "training": None,
     "Run": "audit",
     "check": "audit",
+    "compare": "audit",
     "load_classifier": "classifiers",
     "wrap": "classifiers",
     "load_denoiser": "diffusion",

@@ -302,7 +302,7 @@ def test_pictures_become_a_folder_that_opens_as_images(run, tmp_path):
 
     from PIL import Image
 
-    from equipoise.report.pictures import write_pictures
+    from equipoise.report.picture_files import write_pictures
 
     folder = tmp_path / "pictures"
     main(["export", str(run.folder), "--pictures", str(folder)])

@@ -228,7 +228,6 @@ def test_the_penultimate_layer_is_what_the_last_linear_layer_called_sees():
         (relabel, {"threat": 0.5}, "within 0.5: give a threat"),
         (relabel, {"targets": "nxt"}, "'nxt' targets. Did you mean 'next'"),
     ],
-    ids=str,
 )
 def test_senseless_settings_are_refused(tmp_path, make, settings, words):
     with pytest.raises(eq.EquipoiseError, match=words):

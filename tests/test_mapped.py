@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from layouts_ood import CLASSES, OUTPUTS, Colours, imagenet_val, objectnet, waterbirds, write_png
+from test_gallery import unpacked
 from torch import nn
 
 import equipoise as eq
@@ -280,13 +281,14 @@ def test_an_attack_may_lead_to_none_of_the_classes(run):
 
 def test_the_page_names_the_class_beyond(run, tmp_path):
     page = eq.report(run, tmp_path / "page.html").read_text(encoding="utf-8")
-    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    data = re.search(r'id="gallery-data">(.*?)</script>', page, re.S)
     assert data
-    gallery = json.loads(data[1])["gallery"]
+    gallery = json.loads(data[1])
     assert gallery["classes"] == list(CLASSES)
     assert gallery["beyond"] == [[NONE]]
-    assert any(row["after"] == 4 for row in gallery["rows"])
-    assert any(row["before"] == 4 for row in gallery["rows"])
+    for column in (gallery["columns"], gallery["columns"]["threats"][0]):
+        said = unpacked(column["prediction"]) + unpacked(gallery["columns"]["label"])
+        assert (said == 4).any()
     assert "1,000 outputs read as 4 classes" in page
     assert "class 4" not in page
     reading = Reading(run)

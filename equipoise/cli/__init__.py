@@ -3,6 +3,7 @@
 from equipoise.cli import (
     audit,
     classifiers,
+    compare,
     counterfactuals,
     export,
     study,
@@ -17,11 +18,12 @@ __all__ = [
     "app",
     "main",
     "audit",
-    "training",
     "classifiers",
+    "compare",
     "counterfactuals",
+    "export",
     "study",
     "theory",
-    "export",
+    "training",
     "view",
 ]

@@ -92,7 +92,7 @@ def audit(
             raise EquipoiseError(
                 f"{flag} needs classifiers and --data: the embedded default has its own settings."
             )
-        run, page = embedded(out or Path("runs/digits"))
+        (run, page), note = embedded(out or Path("runs/digits")), ""
     else:
         if not classifiers or data is None:
             missing = "a classifier" if data is not None else "--data"
@@ -101,7 +101,7 @@ def audit(
             )
         from equipoise.audit import audit as run_audit
         from equipoise.images import load_images
-        from equipoise.report import report as write_page
+        from equipoise.report.page import write
 
         run = run_audit(
             classifiers,
@@ -116,10 +116,11 @@ def audit(
             skip_broken=skip_broken,
             device=device,
         )
-        page = write_page(run, run.folder / "report.html")
+        written = write(run, run.folder / "report.html")
+        page, note = written.path, written.note
     tell(run, log)
     print_summary(run)
-    say(f"Page: {page}")
+    _say_page(page, note)
 
 
 @app.command
@@ -152,8 +153,8 @@ def check(classifier: str, *, data: str, split: str = "test", device: str = "aut
 
 
 @app.command
-def report(run: Path, *, out: Path | None = None) -> None:
-    """Write the page of a run.
+def report(run: Path, *, out: Path | None = None, bundle: Path | None = None) -> None:
+    """Write the page of a run: one file, or a folder.
 
     Parameters
     ----------
@@ -161,10 +162,24 @@ def report(run: Path, *, out: Path | None = None) -> None:
         The folder that an audit wrote.
     out
         The page. [default: report.html in the run's folder]
+    bundle
+        A folder to write instead, with all pictures at full size as files: for runs too large for one file.
     """
-    from equipoise.report import report as write_page
+    if bundle is not None:
+        from equipoise.report import bundle as write_bundle
 
-    say(f"Page: {write_page(run, out or run / 'report.html')}")
+        say(f"Page: {write_bundle(run, bundle)}")
+    if out is not None or bundle is None:
+        from equipoise.report.page import write
+
+        written = write(run, out or run / "report.html")
+        _say_page(written.path, written.note)
+
+
+def _say_page(page: Path, note: str) -> None:
+    say(f"Page: {page}")
+    if note:
+        say(note)
 
 
 def print_summary(run: Any) -> None:

@@ -47,7 +47,7 @@ def _check_yaml(path: Path) -> None:
             f"Cannot read the configuration {str(path)!r}: it is not YAML ({error})."
         ) from None
     verbs = {"audit", "train", "denoise", "counterfactuals", "study", "theory", "check", "report"}
-    verbs |= {"convert", "transfer", "export", "view"}
+    verbs |= {"compare", "convert", "export", "transfer", "view"}
     if not isinstance(content, dict) or not content.keys() <= verbs:
         raise EquipoiseError(
             f"Cannot use the configuration {str(path)!r}: at its top it needs a verb ({', '.join(sorted(verbs))}) with "

@@ -80,7 +80,7 @@ def export(
         written = write_all(opened, all, table=f".{tables_as}", chart=f".{charts_as}", exact=exact)
         say(f"{len(written)} files in {all}")
     elif pictures is not None:
-        from equipoise.report.pictures import write_pictures
+        from equipoise.report.picture_files import write_pictures
 
         count = write_pictures(opened, pictures, exact=exact)
         say(f"{count} pictures in {pictures}: open them as folder:{pictures}")

@@ -56,7 +56,12 @@ class Preconditioned(Denoiser):
         net: F, which maps images with shape (B, C, H, W), c_noise with shape (B,) and int64 labels with shape (B,), -1
             for none, to images.
         sigma_data: s, the root mean square of the training images' pixels in network units, > 0.
-        shape, classes, scale, unconditional, name, facts: as every denoiser has them.
+        shape: (C, H, W) of its images.
+        classes: names of its labels 0..K-1.
+        scale: the L2 size of its data in network units.
+        unconditional: whether it knows the label -1.
+        name: for records and pages.
+        facts: anything else a page should know, as JSON.
 
     Raises:
         EquipoiseError: when `sigma_data` is not positive.

@@ -106,7 +106,8 @@ def relative_sensitivity(a: ArrayLike, b: ArrayLike) -> NDArray:
     rises with b and falls with a.
 
     Arguments:
-        a, b: numbers in [0, 1] of one shape.
+        a: numbers in [0, 1].
+        b: likewise, of the same shape.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     # a + b and (1 - a) + (1 - b) keep their digits near 0 and 1, where 2 - (a + b) would not.

@@ -86,4 +86,8 @@ class Probe(ABC):
 
     @abstractmethod
     def metrics(self, columns: Columns) -> Sequence[Quoted]:
-        """The probe's metrics, from its columns over all images."""
+        """The probe's metrics, from its columns over all images.
+
+        Which images a metric is of may depend on their groups, and on which columns have no value for them; classifiers
+        are compared on images with the same of either.
+        """

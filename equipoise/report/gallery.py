@@ -1,159 +1,185 @@
-"""The gallery: every pictured image as it is, as the attack left it, and the change between the two, amplified.
+"""The gallery: a row for every image and classifier, with pictures of those images that the run keeps some of.
 
-The page holds each picture once, as a data URI: the clean one per image, the other two per classifier and threat. PNGs
-go in as the run stored them while they are few and small; beyond BUDGET they are shrunk and stored as lossy WebP, and
-if that is still too much, fewer images are shown. The script of the page builds the cards from the rows given here.
+The page holds the numbers of all rows as compressed columns, and each picture once, as a data URI. PNGs go in as the
+run stored them while they are few and small; beyond the room that the numbers leave they are shrunk and stored as lossy
+WebP, and if that is still too much, fewer images are pictured. The page's script makes the rows that are in view.
 """
 
-import base64
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from itertools import chain
 from typing import Any
 
-from PIL import Image
-
+from equipoise.report.answers import Answers
+from equipoise.report.exhibit import Attacked, Exhibit, gather
+from equipoise.report.offline import embed
+from equipoise.report.pictures import data_uri, longest_side, webp
 from equipoise.report.reading import Reading
-from equipoise.report.words import number
+from equipoise.report.words import count
 
-__all__ = ["Gallery", "data_uri", "hang", "webp"]
+__all__ = ["Gallery", "Hung", "apart", "hang"]
 
-BUDGET = 5_000_000
-"""Bytes of pictures in the page."""
+ROOM = 7_000_000
+"""Characters of the page for the whole gallery."""
+
+LEAST = 1_000_000
+"""Bytes of pictures that the numbers of a very large run must leave."""
 
 SIDES = (224, 160, 128, 96, 64)
-"""Longest sides that pictures are shrunk to, tried in turn while the budget is exceeded."""
-
-OUTCOMES = ("fooled", "withstood", "wrong")
+"""Longest sides that pictures are shrunk to, tried in turn while the room is exceeded."""
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """What the page's script gets.
+class Hung:
+    """Where pictures went.
 
     Attributes:
-        rows: one a card.
-        pictures: data URIs that the rows point into.
-        note: what was left out, or nothing.
-        side: the longest side of a picture, in pixels.
+        exhibits: those that are shown.
+        addresses: of each picture.
+        note: what was left out or shrunk, or nothing.
+        side: the longest side of a picture, in pixels; 0 without any.
     """
 
-    rows: list[dict[str, Any]]
-    pictures: list[str]
+    exhibits: Sequence[Exhibit]
+    addresses: dict[bytes, str]
     note: str
     side: int
 
 
-def hang(reading: Reading) -> Gallery:
-    """The gallery of a run; empty when nothing is pictured."""
-    run = reading.run
-    clean = dict(
-        run.images().filter("picture IS NOT NULL").select("id", "picture").fetchall()
-        if run.shards("images")
-        else []
+@dataclass(frozen=True)
+class Gallery:
+    """What the page shows.
+
+    Attributes:
+        rows: how many there are.
+        labels: classes that images have, for a filter.
+        groups: names of their groups, likewise.
+        shown: how many images are pictured.
+        kinds: what there are pictures of beside the original: "other", "gradient" and "attacked".
+        note: what was left out or shrunk, or nothing.
+        ratio: width of an image over its height.
+        rounded: by how much numbers may be, as people write it.
+        data: JSON for the script.
+        source: the file that has the data, where the page does not.
+    """
+
+    rows: int
+    labels: list[int]
+    groups: list[str]
+    shown: int
+    kinds: set[str]
+    note: str
+    ratio: float
+    rounded: str
+    data: str
+    source: str = ""
+
+
+def hang(
+    reading: Reading, place: Callable[[Sequence[Exhibit], int], Hung] | None = None
+) -> Gallery:
+    """The gallery of a run; without rows when it has no images yet.
+
+    Arguments:
+        reading: of the run.
+        place: where pictures go, given the exhibits and the bytes they may take; into the page when None.
+    """
+    _, height, width = reading.record["data"]["shape"]
+    if not reading.run.shards("images"):
+        return Gallery(0, [], [], 0, set(), "", width / height, "", "")
+    answers = Answers(reading)
+    columns = answers.columns()
+    numbers = len(embed(columns))
+    hung = (place or inside)(gather(reading, answers), max(LEAST, (ROOM - numbers) * 3 // 4))
+    kinds = {
+        name
+        for exhibit in hung.exhibits
+        for name, has in (
+            ("other", exhibit.other),
+            ("gradient", exhibit.gradients),
+            ("attacked", exhibit.attacked),
+        )
+        if has
+    }
+    position = {picture: place for place, picture in enumerate(hung.addresses)}
+    data = {
+        "classifiers": [judged.name for judged in reading.classifiers],
+        "classes": reading.classes,
+        "beyond": [reading.beyond(judged.name) for judged in reading.classifiers],
+        "groups": answers.groups,
+        "threats": [[under.title, under.threat.radius] for under in reading.threats],
+        "columns": columns,
+        "exhibits": [_described(exhibit, position) for exhibit in hung.exhibits],
+        "pictures": list(hung.addresses.values()),
+        "pixelated": hung.side <= 64,
+        "shows": {"made": bool(reading.counterfactuals)} | dict.fromkeys(kinds, True),
+    }
+
+    return Gallery(
+        rows=answers.rows,
+        labels=sorted(set(answers.labels.tolist())),
+        groups=answers.groups,
+        shown=len(hung.exhibits),
+        kinds=kinds,
+        note=hung.note,
+        ratio=width / height,
+        rounded=f"{100 / 2 ** (answers.fraction + 1):.1g}%",
+        data=embed(data),
     )
-    said = {j.name: _predictions(reading, j.name) for j in reading.classifiers}
-    names = [j.name for j in reading.classifiers]
-    rows: list[dict[str, Any]] = []
-    bytes_of: list[tuple[bytes, bytes, bytes]] = []
-    for index, under in enumerate(reading.threats):
-        if not run.shards(under.spec):
-            continue
-        answers = run.pictures(under.spec).select(
-            "classifier", "id", "label", "group", "success", "distance", "radius",
-            "adversarial_prediction", "amplification", "picture", "change",
-        )  # fmt: skip
-        for (
-            name,
-            key,
-            label,
-            group,
-            success,
-            distance,
-            radius,
-            prediction,
-            factor,
-            *pair,
-        ) in answers.fetchall():
-            if key not in clean or name not in names:
-                continue
-            before = said[name].get(key)
-            wrong = radius == 0 if before is None else before != label
-            rows.append(
-                {
-                    "classifier": names.index(name),
-                    "threat": index,
-                    "id": str(key),
-                    "group": None if group is None else str(group),
-                    "label": label,
-                    "before": before,
-                    "after": prediction,
-                    "outcome": OUTCOMES[2 if wrong else 0 if success else 1],
-                    "distance": number(distance),
-                    "radius": number(radius),
-                    "sort": radius if math.isfinite(radius) else None,
-                    "factor": f"{factor:.2g}" if factor < 100 else f"{factor:.0f}",
-                }
-            )
-            bytes_of.append((clean[key], pair[0], pair[1]))
-    return _store(rows, bytes_of)
 
 
-def _predictions(reading: Reading, classifier: str) -> dict[str, int]:
-    columns = reading.columns(reading.standard, classifier) if reading.standard else {}
-    if not columns:
-        return {}
-    return dict(zip(columns["id"].tolist(), columns["prediction"].tolist(), strict=True))
-
-
-def _store(rows: list[dict[str, Any]], bytes_of: list[tuple[bytes, bytes, bytes]]) -> Gallery:
-    """Puts the pictures of the rows into one list without repeats, within the budget."""
-    note = ""
-    pictures = list(dict.fromkeys(p for three in bytes_of for p in three))
-    stored: dict[bytes, tuple[str, bytes]] = {p: ("png", p) for p in pictures}
-    size = max((_side(p) for p in pictures[:1]), default=0)
-    for side in SIDES if sum(map(len, pictures)) > BUDGET else ():
+def inside(exhibits: Sequence[Exhibit], room: int) -> Hung:
+    """Pictures as data URIs, within `room` bytes."""
+    note, kind = "", "png"
+    pictures = apart(exhibits)
+    stored = {picture: picture for picture in pictures}
+    size = max((longest_side(picture) for picture in pictures[:1]), default=0)
+    for side in SIDES if sum(map(len, pictures)) > room else ():
         # A sample tells the size of all, so that only the last attempt encodes every picture.
         sample = pictures[:: max(1, len(pictures) // 50)]
         expected = sum(len(webp(p, side, side)) for p in sample) * len(pictures) / len(sample)
-        if expected <= BUDGET or side == SIDES[-1]:
-            if expected > BUDGET:
-                ids = list(dict.fromkeys(row["id"] for row in rows))
-                kept = max(1, int(len(ids) * BUDGET / expected))
-                shown = {ids[round(k * (len(ids) - 1) / max(1, kept - 1))] for k in range(kept)}
-                pairs = [(r, b) for r, b in zip(rows, bytes_of, strict=True) if r["id"] in shown]
-                rows, bytes_of = [r for r, _ in pairs], [b for _, b in pairs]
-                pictures = list(dict.fromkeys(p for three in bytes_of for p in three))
-                note = f"{kept} of {len(ids)} pictured images are shown, so that the page stays small. "
-            stored = {p: ("webp", webp(p, side, side)) for p in pictures}
-            note += f"Pictures are compressed, and at most {side} pixels wide and high."
-            size = min(size, side)
-            break
-    position = {p: i for i, p in enumerate(pictures)}
-    placed = [
-        row
-        | dict(zip(("clean", "adversarial", "change"), (position[p] for p in three), strict=True))
-        for row, three in zip(rows, bytes_of, strict=True)
-    ]
-    uris = [data_uri(kind, data) for kind, data in (stored[p] for p in pictures)]
-    return Gallery(placed, uris, note, size)
+        if expected > room and side != SIDES[-1]:
+            continue
+        if expected > room:
+            kept = max(1, int(len(exhibits) * room / expected))
+            chosen = {round(k * (len(exhibits) - 1) / max(1, kept - 1)) for k in range(kept)}
+            note = f"{count(kept)} of {count(len(exhibits))} pictured images are shown, so that the page stays small. "
+            exhibits = [exhibits[k] for k in sorted(chosen)]
+            pictures = apart(exhibits)
+        stored, kind = {picture: webp(picture, side, side) for picture in pictures}, "webp"
+        smaller = f", and at most {side} pixels wide and high" if side < size else ""
+        note += f"Pictures are compressed{smaller}; equipoise report with --bundle FOLDER keeps all as they are."
+        size = min(size, side)
+        break
+    addresses = {picture: data_uri(kind, content) for picture, content in stored.items()}
+    return Hung(exhibits, addresses, note, size)
 
 
-def _side(picture: bytes) -> int:
-    with Image.open(BytesIO(picture)) as image:
-        return max(image.size)
+def apart(exhibits: Sequence[Exhibit]) -> list[bytes]:
+    """The pictures, each once."""
+    return list(dict.fromkeys(chain.from_iterable(e.pictures() for e in exhibits)))
 
 
-def data_uri(kind: str, picture: bytes) -> str:
-    """A picture of the kind "png" or "webp" as an address that holds it."""
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
+def _described(exhibit: Exhibit, position: dict[bytes, int]) -> dict[str, Any]:
+    """Which pictures are shown, by their `position`, and what is known of those alone."""
+    other = exhibit.other
+    return {
+        "image": exhibit.image,
+        "original": position[exhibit.original],
+        "other": other and [position[other.picture], other.label, round(other.distance, 4)],
+        "gradients": {k: position[picture] for k, picture in exhibit.gradients.items()},
+        "attacked": {
+            f"{threat},{classifier}": _attack(found, position)
+            for (threat, classifier), found in exhibit.attacked.items()
+        },
+    }
 
 
-def webp(picture: bytes, width: int | None, height: int) -> bytes:
-    """The picture as lossy WebP, no wider, unless that is None, and no higher than that."""
-    file = BytesIO()
-    with Image.open(BytesIO(picture)) as image:
-        shrunk = image.convert("RGB")
-        shrunk.thumbnail((width or shrunk.width, height), Image.Resampling.LANCZOS)
-        shrunk.save(file, "WEBP", quality=82, method=2)
-    return file.getvalue()
+def _attack(found: Attacked, position: dict[bytes, int]) -> list[Any]:
+    """Pictures of the attacked image and of the change, its factor, distance and margin, and the attack's name."""
+    numbers = (
+        float(f"{value:.4g}") if math.isfinite(value) else None
+        for value in (found.factor, found.distance, found.margin)
+    )
+    return [position[found.picture], position[found.change], *numbers, found.by]

@@ -278,6 +278,17 @@ _BIBTEX = {
   journal = {Biometrika}, volume = {26}, number = {4}, pages = {404--413}, year = {1934},
   doi = {10.1093/biomet/26.4.404}
 }""",
+    "holm1979": """@article{holm1979,
+  title = {A Simple Sequentially Rejective Multiple Test Procedure},
+  author = {Holm, Sture},
+  journal = {Scandinavian Journal of Statistics}, volume = {6}, number = {2}, pages = {65--70}, year = {1979}
+}""",
+    "mcnemar1947": """@article{mcnemar1947,
+  title = {Note on the Sampling Error of the Difference between Correlated Proportions or Percentages},
+  author = {McNemar, Quinn},
+  journal = {Psychometrika}, volume = {12}, number = {2}, pages = {153--157}, year = {1947},
+  doi = {10.1007/BF02295996}
+}""",
     "alpaydin1998": """@misc{alpaydin1998,
   title = {Optical Recognition of Handwritten Digits},
   author = {Alpaydin, E. and Kaynak, C.},

@@ -44,6 +44,7 @@ def fill(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["count"] = count
+    environment.globals["inline"] = lambda name: Markup(_read(name))
     light, dark = variables(classifiers, ordered=ordered)
     return environment.get_template(template).render(
         light=Markup(light),

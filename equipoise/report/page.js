@@ -1,5 +1,5 @@
 "use strict";
-// Charts, highlighting and gallery of the page. Whatever comes from the run reaches the page as text, never as HTML.
+// Charts and highlighting of the page. Whatever comes from the run reaches the page as text, never as HTML.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const make = (tag, className, text) => {
@@ -103,84 +103,4 @@
     for (const view of views.values()) view.signal("width", Math.min(view.signal("width"), 620)).run();
   });
   addEventListener("afterprint", () => dispatchEvent(new Event("resize")));
-
-  // Gallery ----------------------------------------------------------------------------------------------------------
-  const filters = document.getElementById("filters");
-  if (!filters) return;
-  const {rows, pictures, classifiers, threats, classes, beyond, pixelated} = data.gallery;
-  const cards = document.getElementById("cards"), shown = document.getElementById("shown"), more = document.getElementById("more");
-  const className = (k, who) => k === null ? "?" : classes[k] ?? beyond[who][k - classes.length] ?? "class " + k;
-  const fields = filters.elements;
-  const fill = (select, names, used) => names.forEach((name, k) => {
-    if (used.has(k)) select.append(new Option(name, k));
-  });
-  fill(fields.classifier, classifiers, new Set(rows.map((row) => row.classifier)));
-  fill(fields.threat, threats, new Set(rows.map((row) => row.threat)));
-  fill(fields.label, classes, new Set(rows.map((row) => row.label)));
-  if (!rows.some((row) => row.outcome === "fooled")) fields.outcome.value = "";
-  // Radii of different norms cannot be sorted together, so one threat is chosen to begin with.
-  fields.threat.selectedIndex = Math.min(1, fields.threat.length - 1);
-  cards.classList.toggle("pixelated", pixelated);
-
-  const radius = (row) => row.sort === null ? Infinity : row.sort;
-  const orders = {
-    nearest: (a, b) => radius(a) === radius(b) ? 0 : radius(a) - radius(b),
-    farthest: (a, b) => radius(a) === radius(b) ? 0 : radius(b) - radius(a),
-    image: (a, b) => a.clean - b.clean || a.threat - b.threat || a.classifier - b.classifier,
-  };
-  const outcomes = {fooled: "fooled", withstood: "withstood", wrong: "wrong already"};
-
-  const picture = (index, alt, title, said, right) => {
-    const figure = make("figure"), image = make("img"), caption = make("figcaption");
-    image.src = pictures[index];
-    image.alt = alt;
-    caption.append(make("span", "what", title));
-    if (said !== undefined) {
-      const line = make("span", right ? "right" : "mistaken");
-      const name = make("bdi", "", said);
-      line.append(make("span", "mark", right ? "✓ " : "✗ "), name);
-      caption.append(line);
-    }
-    figure.append(image, caption);
-    return figure;
-  };
-  const card = (row) => {
-    const item = make("li", "card"), head = make("div", "head"), three = make("div", "three"), foot = make("p", "foot");
-    const said = (k) => className(k, row.classifier), truth = said(row.label), after = said(row.after);
-    const title = make("p", "truth", "True class ");
-    title.append(make("bdi", "", truth));
-    head.append(title, make("span", "tag " + row.outcome, outcomes[row.outcome]));
-    const clean = picture(row.clean, "Image of class " + truth, "clean", row.before === null ? undefined : said(row.before), row.before === row.label);
-    const attacked = picture(row.adversarial, "The same, attacked, seen as " + after, row.outcome === "withstood" ? "attempt" : "adversarial", after, row.after === row.label);
-    const change = picture(row.change, "The change, amplified", "change");
-    change.lastChild.append(make("span", "right", "× " + row.factor));
-    three.append(clean, attacked, change);
-    const who = make("span");
-    who.append(make("bdi", "", classifiers[row.classifier]), " · " + threats[row.threat]);
-    foot.append(who, make("span", "", "distance " + row.distance + " · smallest radius " + row.radius));
-    item.append(head, three, foot);
-    item.title = row.id + (row.group === null ? "" : ", " + row.group);
-    return item;
-  };
-
-  const BATCH = 24;
-  let chosen = [], hung = 0;
-  const hang = () => {
-    cards.append(...chosen.slice(hung, hung + BATCH).map(card));
-    hung = Math.min(hung + BATCH, chosen.length);
-    more.hidden = hung === chosen.length;
-  };
-  const choose = () => {
-    const is = (name, value) => fields[name].value === "" || fields[name].value === String(value);
-    chosen = rows.filter((row) => ["classifier", "threat", "label", "outcome"].every((name) => is(name, row[name])));
-    chosen.sort(orders[fields.sort.value]);
-    shown.textContent = `${chosen.length} of ${rows.length} cards match.`;
-    cards.replaceChildren();
-    hung = 0;
-    hang();
-  };
-  filters.addEventListener("change", choose);
-  filters.addEventListener("submit", (event) => event.preventDefault());
-  more.addEventListener("click", hang);
-  choose();
 })();

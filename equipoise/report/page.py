@@ -4,14 +4,16 @@ The file asks no host for anything: scripts, styles, charts and pictures are ins
 forbids the browser every connection. Names of classifiers, classes and files are text wherever they appear.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from equipoise.audit import Run
+from equipoise.audit.asking import codes
 from equipoise.files import write_atomically
 from equipoise.report.claims import lay_out
 from equipoise.report.figures import chart_all, named
 from equipoise.report.findings import findings, progress
-from equipoise.report.gallery import hang
+from equipoise.report.gallery import Gallery, hang
 from equipoise.report.gradients import lay_maps
 from equipoise.report.making import references, spending
 from equipoise.report.offline import fill
@@ -26,7 +28,7 @@ from equipoise.report.table import group_sizes, tabulate
 from equipoise.report.waterfall import waterfalls
 from equipoise.report.words import day
 
-__all__ = ["report"]
+__all__ = ["Written", "render", "report", "write"]
 
 STUDIES = {
     "counterfactual": (
@@ -55,33 +57,43 @@ def report(run: Run | str | Path, out: str | Path) -> Path:
     Raises:
         EquipoiseError: when there is no run in the folder, or the file cannot be written.
     """
-    run = run if isinstance(run, Run) else Run(run)
+    return write(run, out).path
+
+
+@dataclass(frozen=True)
+class Written:
+    """A page on disk.
+
+    Attributes:
+        path: the file.
+        note: what the gallery had to leave out or to shrink, or nothing.
+    """
+
+    path: Path
+    note: str
+
+
+def write(run: Run | str | Path, out: str | Path) -> Written:
+    """Like `report`, and says what the page had no room for."""
+    reading = Reading(run if isinstance(run, Run) else Run(run))
     out = Path(out).expanduser()
+    gallery = hang(reading)
     # What UTF-8 cannot say (half of a surrogate pair in a file name) becomes a question mark.
-    page = render(Reading(run)).encode("utf-8", "replace")
+    page = render(reading, gallery).encode("utf-8", "replace")
     write_atomically(out, lambda temporary: temporary.write_bytes(page))
-    return out
+    return Written(out, gallery.note)
 
 
-def render(reading: Reading) -> str:
-    """The page as text."""
+def render(reading: Reading, gallery: Gallery | None = None) -> str:
+    """The page as text, with that gallery or, when None, the one that the page holds by itself."""
     run, record = reading.run, reading.record
     charted = chart_all(reading)
-    gallery, spoken, pairs = hang(reading), panels(reading), lay_pairs(reading)
+    gallery, spoken, pairs = gallery or hang(reading), panels(reading), lay_pairs(reading)
     done, total = progress(run)
     rows, seconds = spending(reading)
     data = {
         "charts": {name: f.spec for name, f in named(charted.figures).items()},
         "trade_off": pairs and pairs.data,
-        "gallery": {
-            "rows": gallery.rows,
-            "pictures": gallery.pictures,
-            "classifiers": [j.name for j in reading.classifiers],
-            "threats": [under.title for under in reading.threats],
-            "classes": reading.classes,
-            "beyond": [reading.beyond(j.name) for j in reading.classifiers],
-            "pixelated": gallery.side <= 64,
-        },
     }
     heading, paper = STUDIES.get(run.study() or "", ("What robustness costs", ""))
     return fill(
@@ -113,6 +125,8 @@ def render(reading: Reading) -> str:
         grouped=charted.grouped,
         saliency=lay_saliency(reading),
         gallery=gallery,
+        # Where a page may load pictures and scripts from: a bundle from its own folder.
+        near=" 'self' file:" if gallery.source else "",
         falls=waterfalls(reading),
         panels=spoken,
         meanings=meanings(spoken),
@@ -120,4 +134,5 @@ def render(reading: Reading) -> str:
         spent=rows,
         seconds=seconds,
         references=references(reading),
+        codes=codes(run),
     )

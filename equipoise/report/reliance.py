@@ -104,7 +104,7 @@ def against_scale(design: PairedDesign) -> Figure:
         if math.isfinite(design.onset)
         else "Without correlation nothing relies on them."
     )
-    title = "Scale of spurious features, where that of core features is 1"
+    title = "Scale of spurious features; that of core ones is 1"
     return _lines(
         rows,
         "Onset against scale",

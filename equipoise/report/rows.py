@@ -10,7 +10,7 @@ from itertools import zip_longest
 
 from PIL import Image
 
-from equipoise.report.gallery import data_uri, webp
+from equipoise.report.pictures import data_uri, webp
 from equipoise.report.reading import Reading
 
 __all__ = ["Picked", "Pictured", "arrange", "listed", "pick"]

@@ -57,7 +57,12 @@ class DenoiserRecipe:
     """Settings of a training: everything that must be equal for two to be equal. The defaults suit 8x8 digits.
 
     Arguments:
-        width, multipliers, blocks, attention, dropout, patch: of the `UNet`.
+        width: of the `UNet`, as all that follow up to `patch`: channels at its first level.
+        multipliers: of the width, one for each level.
+        blocks: in each level, on the way down and again on the way up.
+        attention: sizes of feature maps at which all blocks attend.
+        dropout: share of activations dropped in training.
+        patch: side of the squares of pixels that become channels.
         steps: T.
         batch: images in each step, over all processes together.
         rate: peak learning rate of Adam.

@@ -1,0 +1,147 @@
+"""The pictures that a gallery shows of an image: what the probes kept of it, brought together.
+
+Beside the image as it is there may be its nearest counterfactual of another class, cut from the strip of all of them;
+the input gradient of each classifier; and what each classifier's attack left of it, with the change amplified.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from equipoise.probes import Gradients, Saliency
+from equipoise.report.answers import Answers
+from equipoise.report.pictures import cut
+from equipoise.report.reading import Reading
+from equipoise.report.rows import listed
+
+__all__ = ["Attacked", "Exhibit", "Other", "gather"]
+
+
+@dataclass(frozen=True)
+class Other:
+    """The nearest pictured counterfactual of another class: that class, its L2 distance, and the picture."""
+
+    label: int
+    distance: float
+    picture: bytes
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What an attack left of an image.
+
+    Attributes:
+        factor: by which the change is amplified.
+        distance: of the adversarial image, in the threat's norm.
+        margin: of the true class there, in logits; negative where it is misread.
+        by: the attack that broke the image, or nothing.
+    """
+
+    picture: bytes
+    change: bytes
+    factor: float
+    distance: float
+    margin: float
+    by: str
+
+
+@dataclass
+class Exhibit:
+    """The pictures of one image.
+
+    Attributes:
+        image: its place among all images.
+        original: as it is.
+        other: a counterfactual, where there is one.
+        gradients: by classifier.
+        attacked: by threat and classifier.
+    """
+
+    image: int
+    original: bytes
+    other: Other | None = None
+    gradients: dict[int, bytes] = field(default_factory=dict)
+    attacked: dict[tuple[int, int], Attacked] = field(default_factory=dict)
+
+    def pictures(self) -> Iterator[bytes]:
+        """All of them."""
+        yield self.original
+        if self.other:
+            yield self.other.picture
+        yield from self.gradients.values()
+        for found in self.attacked.values():
+            yield from (found.picture, found.change)
+
+
+def gather(reading: Reading, answers: Answers) -> list[Exhibit]:
+    """The exhibits of all pictured images, in the order of `answers`."""
+    run = reading.run
+    kept = run.images().filter("picture IS NOT NULL").select("id", "picture").fetchall()
+    exhibits = {key: Exhibit(answers.places[key], picture) for key, picture in kept}
+    places = {judged.name: place for place, judged in enumerate(reading.classifiers)}
+    for key, strip, classes in _strips(reading):
+        if key in exhibits:
+            label = int(answers.labels[exhibits[key].image])
+            exhibits[key].other = _nearest(exhibits[key].original, strip, classes, label)
+    for name, key, picture in _gradients(reading):
+        if key in exhibits and name in places:
+            width = _pixels(exhibits[key].original).shape[1]
+            exhibits[key].gradients[places[name]] = cut(picture, 0, width)
+    for threat, under in enumerate(reading.threats):
+        if not run.shards(under.spec):
+            continue
+        found = run.pictures(under.spec).select(
+            "classifier", "id", "picture", "change", "amplification", "distance", "margin", "broken_by"
+        )  # fmt: skip
+        for name, key, picture, change, factor, distance, lead, by in found.fetchall():
+            if key in exhibits and name in places:
+                left = Attacked(picture, change, factor, distance, -lead, by or "")
+                exhibits[key].attacked[threat, places[name]] = left
+    return sorted(exhibits.values(), key=lambda exhibit: exhibit.image)
+
+
+def _strips(reading: Reading) -> list[tuple[str, bytes, list[int]]]:
+    """Id, strip and the classes in it of the images that the first set pictures."""
+    drawn = next(iter(reading.counterfactuals), None)
+    if drawn is None or not reading.run.shards(drawn.spec):
+        return []
+    # Strips are the same for all classifiers, so that those of the one asked most will do.
+    names = [judged.name for judged in reading.classifiers]
+    most = max(names, key=lambda name: len(reading.run.shards(drawn.spec, name)))
+    shown = reading.run.pictures(drawn.spec).filter(f"classifier IN ({listed([most])})")
+    return shown.select("id", "picture", "strip").fetchall()
+
+
+def _gradients(reading: Reading) -> list[tuple[str, str, bytes]]:
+    """Classifier, id and picture of the input gradients; maps of the probe `saliency` begin with it, too."""
+    specs = reading.specs(Gradients) + reading.specs(Saliency)
+    spec = next((spec for spec in specs if reading.run.shards(spec)), None)
+    if spec is None:
+        return []
+    return reading.run.pictures(spec).select("classifier", "id", "picture").fetchall()
+
+
+def _nearest(original: bytes, strip: bytes, classes: list[int], label: int) -> Other | None:
+    """The counterfactual of a class other than `label` that lies nearest, of those side by side in the strip."""
+    start, tiles = _pixels(original), _pixels(strip)
+    width = start.shape[1]
+    best: tuple[float, int] = (math.inf, -1)
+    for k, other in enumerate(classes):
+        if other != label:
+            tile = tiles[:, k * width : (k + 1) * width]
+            best = min(best, (float(np.linalg.norm(tile - start)), k))
+    distance, k = best
+    if k < 0:
+        return None
+    return Other(classes[k], distance, cut(strip, k * width, width))
+
+
+def _pixels(picture: bytes) -> NDArray[np.float64]:
+    """Pixels in [0, 1] with shape (H, W) or (H, W, 3)."""
+    with Image.open(BytesIO(picture)) as image:
+        return np.asarray(image, dtype=np.float64) / 255
