@@ -127,6 +127,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_audit_ends_with_the_same_table(run, trained, tmp_path):
     """SIGKILL at random moments, four times after new shards, then once to the end."""
     from equipoise.classifiers import save_classifier
@@ -338,7 +339,7 @@ def test_run_json_says_how_it_was_made(run, trained):
     assert record["schema"] == 2
     assert record["data"] | {"fingerprint": ""} == {
         "spec": "digits", "split": "test", "images": 300, "limit": 300, "classes": list("0123456789"),
-        "shape": [1, 8, 8], "fingerprint": "", "pictures": 48,
+        "shape": [1, 8, 8], "fingerprint": "", "pictures": 48, "examined": 64,
     }  # fmt: skip
     described = record["classifiers"][trained.name]
     assert len(described["fingerprint"]) == 32

@@ -190,6 +190,7 @@ def test_particles_find_the_weights_of_modes():
     assert weights < 0.03 + 3 * math.sqrt(0.25 / 1000)
 
 
+@pytest.mark.slow
 def test_particles_in_many_pixels():
     """No particle of one width is likely in another's law: the start of their normalisers has to tell them apart."""
     pixels, wide = 1024, 64

@@ -247,7 +247,7 @@ def test_objectives_are_chosen_by_name_and_share_the_lowest_rung(
 ):
     asked = []
 
-    def record(images, objective, recipe, folder, *, accelerator, shown):
+    def record(images, objective, recipe, folder, **_):
         asked.append((folder.name, objective))
 
     monkeypatch.setattr("equipoise.training.ladder.fit", record)

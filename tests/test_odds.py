@@ -136,6 +136,7 @@ def test_small_networks_get_one_thread_and_give_the_others_back():
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_gains_and_claims_are_paired_by_seed_and_image(splits, tmp_path, monkeypatch):
     test = splits[1].subset(50)
     arm, pure = (Arm(name, parse_threat("l2:0.5")) for name in ("half-and-half", "pgd"))

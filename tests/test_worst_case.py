@@ -77,6 +77,7 @@ def test_verdicts_are_exact_on_linear_classifiers(kind, budget):
     assert torch.equal(result.success, exact < radius)
 
 
+@pytest.mark.slow
 @threats
 def test_it_never_finds_less_than_its_members(threat):
     classifier, images = small_net(classes=10), some_images(24)
