@@ -14,7 +14,7 @@ import torch
 
 from equipoise.errors import EquipoiseError
 
-__all__ = ["spread"]
+__all__ = ["cores", "spread"]
 
 Item = TypeVar("Item")
 
@@ -32,7 +32,7 @@ def spread(work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[Item
     Raises:
         EquipoiseError: when a process dies; and whatever `work` raises.
     """
-    workers = min(_cores(), MOST, len(items))
+    workers = min(cores(), MOST, len(items))
     if workers <= 1:
         for item in items:
             work(item)
@@ -59,7 +59,7 @@ def spread(work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[Item
         raise
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores that this process may use, where the system says so."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

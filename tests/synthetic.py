@@ -3,7 +3,7 @@
 No number in them was measured. Image i has a difficulty d_i ~ N(0, 1), a class and a group; classifier k, trained at
 radius r_k, has the margin
 
-    m_ik = 1.7 + 0.2 log(1 + 50,000 / N) - 0.35 r_k - d_i - 0.6 [i in a minority group] + noise,
+    m_ik = 1.7 - 0.35 r_k - d_i - 0.6 [i in a minority group] + noise,
 
 is right where m_ik > 0, and is fooled from the radius (0.1 + 0.3 r_k) m_ik on. What other probes would say follows from
 the margin with noise of its own. Pictures are crops of photographs. Folder, run.json, shards, their columns and their
@@ -11,6 +11,7 @@ types are those that an audit writes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from equipoise.audit.plan import IMAGES, SCHEMA, Shard
 from equipoise.files import write_json
 from equipoise.images import encode_png
 from equipoise.probes import Probe, load_probe
-from equipoise.store import write_shard
+from equipoise.processes import cores
+from equipoise.store import is_whole, write_shard
 from equipoise.streams import digest
 
 __all__ = ["PROBES", "make_run"]
@@ -85,8 +87,8 @@ def make_run(
         for name, spec in [(None, IMAGES), *((name, spec) for name in rungs for spec in asked)]
     ]
     write_json(folder / "run.json", _record(shards, looks, rungs, asked))
-    answers = {IMAGES: looks.described()}
-    _write(folder, [s for s in shards if s.classifier is None], IMAGE_TYPES, answers[IMAGES])
+    described = [shard for shard in shards if shard.classifier is None]
+    _write(folder, described, IMAGE_TYPES, looks.described())
     for k, (name, radius) in enumerate(rungs.items()):
         said = looks.judged(name, radius, np.random.default_rng([seed, k]))
         for spec, probe in asked.items():
@@ -100,13 +102,16 @@ def _write(
     folder: Path, shards: Sequence[Shard], types: Mapping[str, str], columns: Columns
 ) -> None:
     facts = {"seconds": 1.0, "device": "cpu", "equipoise": version("equipoise")}
-    for shard in shards:
-        path = folder / shard.file
-        if not path.exists():
-            rows = slice(shard.first, shard.last)
+
+    def write(shard: Shard) -> None:
+        path, rows = folder / shard.file, slice(shard.first, shard.last)
+        if not is_whole(path):
             part = {name: values[rows] for name, values in columns.items()}
             told = {"notes": []} if shard.classifier else {"broken": []}
             write_shard(path, types, part, facts | told)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(write, shards))
 
 
 def _record(

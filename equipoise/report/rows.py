@@ -10,7 +10,7 @@ from itertools import zip_longest
 
 from PIL import Image
 
-from equipoise.report.pictures import data_uri, webp
+from equipoise.report.pictures import data_uri, webps
 from equipoise.report.reading import Reading
 
 __all__ = ["Picked", "Pictured", "arrange", "listed", "pick"]
@@ -108,7 +108,7 @@ def arrange(
         row = [originals[key], *(pictures[key, name] for name in shown[key])]
         kind = "png"
         if height > SIDE:
-            row = [webp(picture, None, SIDE) for picture in row]
+            row = webps(row, None, SIDE)
             kind = "webp"
         spent += sum(map(len, row))
         if rows and spent > budget:
