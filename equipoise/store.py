@@ -8,6 +8,7 @@ computed again. What it took (seconds, passes, images left out) rides along as J
 import errno
 import json
 import os
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,16 @@ from equipoise.files import unbroken, write_atomically
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+_KEPT = b"\x18\x09equipoise\x18"
+"""How a footer, in Thrift's compact protocol, begins the pair of the key "equipoise" and its text: both fields are
+marked as strings, and a string follows its length, seven bits a byte, the lowest first."""
+
 __all__ = [
     "arrays",
     "connect",
     "is_whole",
     "lists",
+    "read_alike",
     "read_columns",
     "read_facts",
     "read_shards",
@@ -84,22 +90,35 @@ def write_shard(
 
 def is_whole(path: Path) -> bool:
     """Whether `path` is a Parquet file from its first to its last bytes; one that is not counts as missing."""
+    return _footer(path) is not None
+
+
+def _footer(path: Path) -> bytes | None:
+    """What a Parquet file says of itself at its end; None where it is not one from its first to its last bytes."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             if size < 12 or file.read(4) != b"PAR1":
-                return False
+                return None
             file.seek(size - 8)
-            footer = file.read(8)
+            length, mark = struct.unpack("<I4s", file.read(8))
+            if mark != b"PAR1" or length + 12 > size:
+                return None
+            file.seek(size - 8 - length)
+            return file.read(length)
     except OSError:
-        return False
-    return footer[4:] == b"PAR1" and int.from_bytes(footer[:4], "little") + 12 <= size
+        return None
 
 
 def read_shards(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "DuckDBPyRelation":
     """The rows of all shards, as a lazy relation; columns that only some shards have are NULL in the others."""
     return connection.read_parquet([str(path) for path in paths], union_by_name=True)
+
+
+def read_alike(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "DuckDBPyRelation":
+    """The rows of shards that all have the same columns, as a lazy relation: the first one tells which."""
+    return connection.read_parquet([str(path) for path in paths])
 
 
 def read_columns(
@@ -181,23 +200,25 @@ def read_facts(paths: Sequence[Path]) -> list[dict[str, Any]]:
     Raises:
         EquipoiseError: for a file that is no shard.
     """
-    import duckdb  # noqa: PLC0415
+    return [_facts(path) for path in paths]
 
-    if not paths:
-        return []
-    listed = ", ".join(_literal(str(path)) for path in paths)
-    with connect() as connection:
-        try:
-            rows = connection.execute(
-                f"SELECT file_name, value FROM parquet_kv_metadata([{listed}]) WHERE key = 'equipoise'"
-            ).fetchall()
-        except duckdb.Error as error:
-            raise EquipoiseError(
-                f"Cannot read the shards of the run: {str(error).splitlines()[0]}. Delete the broken file and repeat "
-                "the audit: only that shard is computed again."
-            ) from error
-    facts = {name: json.loads(value) for name, value in rows}
-    return [facts[str(path)] for path in paths]
+
+def _facts(path: Path) -> dict[str, Any]:
+    # By DuckDB's function each of ten thousand shards would cost as much as reading a column.
+    footer = _footer(path) or b""
+    # The last: what columns hold, their least and largest texts among it, comes before.
+    start = footer.rfind(_KEPT) + len(_KEPT)
+    if start < len(_KEPT):
+        raise EquipoiseError(
+            f"Cannot read the shards of the run: {path} is not one. Delete the broken file and repeat the audit: only "
+            "that shard is computed again."
+        )
+    length = shift = 0
+    while footer[start] & 0x80:
+        length |= (footer[start] & 0x7F) << shift
+        start, shift = start + 1, shift + 7
+    length |= footer[start] << shift
+    return json.loads(footer[start + 1 : start + 1 + length])
 
 
 def _quoted(name: str) -> str:

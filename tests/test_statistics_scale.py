@@ -19,7 +19,7 @@ from equipoise.audit.resampling import resample
 from equipoise.audit.statistics import estimate
 from equipoise.probes import Metric, Sensitivity
 from equipoise.report.by_image import ByImage, both, paired
-from equipoise.store import connect
+from equipoise.store import connect, lists, read_columns, read_facts, write_shard
 
 TAILS = (0.025, 0.975)
 RNG = np.random.default_rng(0)
@@ -255,11 +255,54 @@ def test_a_run_is_read_once_and_what_its_probes_share_is_kept_once(small, monkey
     assert run.columns("standard", run.classifiers[0])["margin"] is one["margin"]
 
 
+def test_facts_are_read_from_footers_whatever_else_stands_there(small, tmp_path):
+    """As DuckDB reads them, in a shard whose texts look like their key."""
+    path, texts = tmp_path / "shard.parquet", np.array(["equipoise", "equipoise"], dtype=object)
+    kept = {"notes": ["it's \u2028 fine", "x" * 300], "seconds": 0.5}
+    write_shard(path, {"id": "VARCHAR", "group": "VARCHAR"}, {"id": texts, "group": texts}, kept)
+    assert read_facts([path]) == [kept]
+    paths = small.shards()
+    listed = ", ".join(f"'{path}'" for path in paths)
+    rows = (
+        connect()
+        .execute(
+            f"SELECT decode(value) FROM parquet_kv_metadata([{listed}]) WHERE key = 'equipoise'"
+        )
+        .fetchall()
+    )
+    assert read_facts(paths) == [json.loads(text) for (text,) in rows]
+    (tmp_path / "broken.parquet").write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(eq.EquipoiseError, match=r"broken\.parquet is not one"):
+        read_facts([tmp_path / "broken.parquet"])
+
+
 def test_lists_of_one_length_are_rows_of_an_array(small):
     columns = small.columns("regions:gaussian", small.classifiers[0])
     assert columns["object"].shape == columns["background"].shape == (300, 7)
     stored = small.table("regions:gaussian").limit(1).fetchall()[0]
     assert columns["object"][0].tolist() in stored
+
+
+def test_lists_that_are_missing_or_of_other_lengths_stay_lists(tmp_path):
+    columns = {}
+    for name, rows in {
+        "same": [[1, 2], [3, 4]],
+        "some": [[1.5], None],
+        "long": [[1], [2, 3]],
+    }.items():
+        columns[name] = np.empty(2, dtype=object)
+        columns[name][:] = rows
+    path = tmp_path / "shard.parquet"
+    write_shard(path, dict.fromkeys(columns, "FLOAT[]"), columns, {})
+    found = read_columns(connect(), [path, path], ["long"])
+    assert set(found) == {"same", "some"}
+    assert found["same"].tolist() == [[1, 2], [3, 4]] * 2
+    assert found["some"][1] is None and found["some"][2].tolist() == [1.5]
+    there, rows = lists(found["some"])
+    assert there.tolist() == [True, False] * 2 and rows.tolist() == [[1.5], [1.5]]
+    assert read_columns(connect(), [path], [])["long"][1].tolist() == [2, 3]
+    nothing = np.array([None, None], dtype=object)
+    assert lists(nothing)[1].shape == (0, 1)
 
 
 def test_pictures_are_found_where_the_plan_put_them(small):

@@ -103,8 +103,8 @@ def _pool(
     ids = tuple(sorted(shared))
     digests = {
         k: (
-            digest(*((key, *known[k][key][:2]) for key in ids)),
-            digest(*((key, *known[k][key]) for key in ids)),
+            digest([(key, *known[k][key][:2]) for key in ids]),
+            digest([(key, *known[k][key]) for key in ids]),
         )
         for k in members
     }

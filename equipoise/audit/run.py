@@ -25,7 +25,7 @@ from equipoise.audit.statistics import Statistic, estimate
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import read_json
 from equipoise.probes import Adversarial, Standard, Transfer, load_probe
-from equipoise.store import connect, is_whole, read_columns, read_facts, read_shards
+from equipoise.store import connect, is_whole, read_alike, read_columns, read_facts, read_shards
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -115,25 +115,26 @@ class Run:
         return {name: path for name, path in paths.items() if is_whole(path)}
 
     @cached_property
-    def _files(self) -> dict[tuple[str, str | None], list[Path]]:
-        """Files of the finished shards by probe and classifier."""
-        found: dict[tuple[str, str | None], list[Path]] = {}
+    def _listed(self) -> dict[tuple[str | None, str | None], list[Path]]:
+        """Files by probe and classifier, as `shards` has them."""
+        found: dict[tuple[str | None, str | None], list[Path]] = {}
         for shard in self.record["shards"]:
-            if path := self._paths.get(shard["file"]):
+            if shard["classifier"] is not None and (path := self._paths.get(shard["file"])):
                 found.setdefault((shard["probe"], shard["classifier"]), []).append(path)
         return found
 
     def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
         """Files of the finished shards, in the order of the plan; without a probe all but those of the images."""
-        if probe is not None and classifier is not None:
-            return list(self._files.get((probe, classifier), ()))
-        return [
-            path
-            for shard in self.record["shards"]
-            if (shard["probe"] == probe if probe else shard["probe"] != IMAGES)
-            and (classifier is None or shard["classifier"] == classifier)
-            and (path := self._paths.get(shard["file"]))
-        ]
+        key = (probe, classifier)
+        if key not in self._listed:
+            self._listed[key] = [
+                path
+                for shard in self.record["shards"]
+                if (shard["probe"] == probe if probe else shard["probe"] != IMAGES)
+                and (classifier is None or shard["classifier"] == classifier)
+                and (path := self._paths.get(shard["file"]))
+            ]
+        return list(self._listed[key])
 
     def table(self, probe: str | None = None) -> "DuckDBPyRelation":
         """The measurements: one row for each classifier, probe and image.
@@ -158,7 +159,7 @@ class Run:
             raise EquipoiseError(
                 f"The run {self.folder} has no measurements yet. Repeat its audit to finish it."
             )
-        relation = read_shards(self._connection, files) if probe else self._joined()
+        relation = read_alike(self._connection, files) if probe else self._joined()
         return relation.select(*[f'"{c}"' for c in relation.columns if c not in _PICTURES])
 
     def _joined(self) -> "DuckDBPyRelation":
@@ -173,7 +174,7 @@ class Run:
             return read_shards(self._connection, self.shards())
         parts = []
         for k, spec in enumerate(spec for spec in self.probes if self.shards(spec)):
-            part, kind = read_shards(self._connection, self.shards(spec)), spec.partition(":")[0]
+            part, kind = read_alike(self._connection, self.shards(spec)), spec.partition(":")[0]
             listed = [
                 f'"{c}" AS "{kind}_{c}"' if c in renamed.get(spec, ()) else f'"{c}"'
                 for c in part.columns
@@ -184,7 +185,7 @@ class Run:
 
     def images(self) -> "DuckDBPyRelation":
         """The images that were audited: id, label, group, a digest of the pixels, and a PNG of those pictured."""
-        return read_shards(self._connection, self.shards(IMAGES))
+        return read_alike(self._connection, self.shards(IMAGES))
 
     def pictures(self, probe: str) -> "DuckDBPyRelation":
         """Rows of `probe` that have a picture, with `picture`, `change` (PNG) and `amplification`."""
@@ -198,7 +199,7 @@ class Run:
             and bisect_left(rows, shard["first"]) < bisect_left(rows, shard["last"])
             and (path := self._paths.get(shard["file"]))
         ]
-        relation = read_shards(self._connection, files or self.shards(probe)[:1])
+        relation = read_alike(self._connection, files or self.shards(probe)[:1])
         return relation.filter("picture IS NOT NULL")
 
     def columns(self, probe: str, classifier: str) -> dict[str, NDArray]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from equipoise.probes import Gradients, Saliency
 from equipoise.report.answers import Answers
-from equipoise.report.pictures import cut
+from equipoise.report.pictures import cut, size
 from equipoise.report.reading import Reading
 from equipoise.report.rows import listed
 
@@ -90,7 +90,7 @@ def gather(reading: Reading, answers: Answers) -> list[Exhibit]:
             exhibits[key].other = _nearest(exhibits[key].original, strip, classes, label)
     for name, key, picture in _gradients(reading):
         if key in exhibits and name in places:
-            width = _pixels(exhibits[key].original).shape[1]
+            width, _ = size(exhibits[key].original)
             exhibits[key].gradients[places[name]] = cut(picture, 0, width)
     for threat, under in enumerate(reading.threats):
         if not run.shards(under.spec):
@@ -141,7 +141,7 @@ def _nearest(original: bytes, strip: bytes, classes: list[int], label: int) -> O
     return Other(classes[k], distance, cut(strip, k * width, width))
 
 
-def _pixels(picture: bytes) -> NDArray[np.float64]:
+def _pixels(picture: bytes) -> NDArray[np.float32]:
     """Pixels in [0, 1] with shape (H, W) or (H, W, 3)."""
     with Image.open(BytesIO(picture)) as image:
-        return np.asarray(image, dtype=np.float64) / 255
+        return np.asarray(image, dtype=np.float32) / np.float32(255)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from equipoise.processes import cores
 
-__all__ = ["cut", "data_uri", "longest_side", "webp", "webps"]
+__all__ = ["cut", "data_uri", "longest_side", "size", "webp", "webps"]
 
 
 def data_uri(kind: str, picture: bytes) -> str:
@@ -33,10 +33,15 @@ def webps(pictures: Sequence[bytes], width: int | None, height: int) -> list[byt
         return list(pool.map(lambda picture: webp(picture, width, height), pictures))
 
 
+def size(picture: bytes) -> tuple[int, int]:
+    """Its width and height in pixels."""
+    with Image.open(BytesIO(picture)) as image:
+        return image.size
+
+
 def longest_side(picture: bytes) -> int:
     """Its width or height in pixels, whichever is larger."""
-    with Image.open(BytesIO(picture)) as image:
-        return max(image.size)
+    return max(size(picture))
 
 
 def cut(picture: bytes, left: int, width: int) -> bytes:
