@@ -14,7 +14,7 @@ from typing import Any
 from equipoise.report.answers import Answers
 from equipoise.report.exhibit import Attacked, Exhibit, gather
 from equipoise.report.offline import embed
-from equipoise.report.pictures import data_uri, longest_side, webp
+from equipoise.report.pictures import data_uri, longest_side, webps
 from equipoise.report.reading import Reading
 from equipoise.report.words import count
 
@@ -138,7 +138,7 @@ def inside(exhibits: Sequence[Exhibit], room: int) -> Hung:
     for side in SIDES if sum(map(len, pictures)) > room else ():
         # A sample tells the size of all, so that only the last attempt encodes every picture.
         sample = pictures[:: max(1, len(pictures) // 50)]
-        expected = sum(len(webp(p, side, side)) for p in sample) * len(pictures) / len(sample)
+        expected = sum(map(len, webps(sample, side))) * len(pictures) / len(sample)
         if expected > room and side != SIDES[-1]:
             continue
         if expected > room:
@@ -147,7 +147,7 @@ def inside(exhibits: Sequence[Exhibit], room: int) -> Hung:
             note = f"{count(kept)} of {count(len(exhibits))} pictured images are shown, so that the page stays small. "
             exhibits = [exhibits[k] for k in sorted(chosen)]
             pictures = apart(exhibits)
-        stored, kind = {picture: webp(picture, side, side) for picture in pictures}, "webp"
+        stored, kind = dict(zip(pictures, webps(pictures, side), strict=True)), "webp"
         smaller = f", and at most {side} pixels wide and high" if side < size else ""
         note += f"Pictures are compressed{smaller}; equipoise report with --bundle FOLDER keeps all as they are."
         size = min(size, side)

@@ -1,11 +1,14 @@
 """Pictures for a page: as addresses that hold them, shrunk, and cut out of wider ones."""
 
 import base64
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 from PIL import Image
 
-__all__ = ["cut", "data_uri", "longest_side", "webp"]
+__all__ = ["cut", "data_uri", "longest_side", "webp", "webps"]
 
 
 def data_uri(kind: str, picture: bytes) -> str:
@@ -21,6 +24,12 @@ def webp(picture: bytes, width: int | None, height: int) -> bytes:
         shrunk.thumbnail((width or shrunk.width, height), Image.Resampling.LANCZOS)
         shrunk.save(file, "WEBP", quality=82, method=2)
     return file.getvalue()
+
+
+def webps(pictures: Sequence[bytes], side: int) -> list[bytes]:
+    """Each as `webp`, at most `side` pixels wide and high, on all cores: Pillow lets other threads work meanwhile."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda picture: webp(picture, side, side), pictures))
 
 
 def longest_side(picture: bytes) -> int:
