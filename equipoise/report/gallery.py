@@ -113,7 +113,7 @@ def hang(
         "exhibits": [_described(exhibit, position) for exhibit in hung.exhibits],
         "pictures": list(hung.addresses.values()),
         "pixelated": hung.side <= 64,
-        "shows": {"made": bool(reading.counterfactuals)} | dict.fromkeys(kinds, True),
+        "shows": {"made": bool(reading.counterfactuals)} | dict.fromkeys(sorted(kinds), True),
     }
 
     return Gallery(
