@@ -7,7 +7,10 @@ Files of browser tests import these three fixtures by name.
 """
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -246,7 +249,7 @@ def _many(pages: Pages, out: Path) -> None:
 
 
 def _compared(run: Run, out: Path) -> None:
-    thresholds = [Threshold("robust", 0.5), Threshold("standard", 0.1)]
+    thresholds = [Threshold(metric="robust", limit=0.5), Threshold(metric="standard", limit=0.1)]
     write_comparison(eq.compare(run), out, thresholds, command=f"equipoise compare {HOSTILE[0]}")
 
 
@@ -369,3 +372,25 @@ def visit(chromium):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def serve():
+    """Starts `equipoise view` for a folder on a free port, and gives its address."""
+    servers = []
+
+    def start(folder: Path, *options: str) -> str:
+        command = [sys.executable, "-m", "equipoise", "view", str(folder), "--port=0"]
+        server = subprocess.Popen(
+            [*command, "--no-browser", *options], stdout=subprocess.PIPE, text=True
+        )
+        servers.append(server)
+        assert server.stdout
+        said = re.match(r"Page: (http://127\.0\.0\.1:\d+/)", server.stdout.readline())
+        assert said
+        return said[1]
+
+    yield start
+    for server in servers:
+        with server:
+            server.kill()
