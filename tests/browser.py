@@ -1,13 +1,16 @@
 """Pages made from small real runs, and a browser that reaches no host.
 
-A page is written once, when a test first asks for it by name: `WRITERS` says how. `chromium` is the system's own
+A page is written once, when a test first asks for it by name: `REPORTS` says how. `chromium` is the system's own
 browser; where there is none, or no Playwright, the tests that ask for it are skipped. `visit` opens a page in a fresh
 context without a network, and what the page complains about, asks for or pops up is collected in a `Visit`.
 Files of browser tests import these three fixtures by name.
 """
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +21,13 @@ import torch
 from conftest import Linear
 
 import equipoise as eq
-from equipoise.audit import Estimate, Run, judge, write_claims, write_exhibits
+from equipoise.audit import Estimate, Run, Threshold, judge, write_claims, write_exhibits
 from equipoise.cli import main
 from equipoise.counterfactuals import Gaussian, Sampler, make_set
 from equipoise.diffusion import MixtureDenoiser
 from equipoise.images import Images
 from equipoise.images.source import Example
+from equipoise.report.comparison import write_comparison
 from equipoise.studies.model import fit_rules
 from equipoise.studies.two_classes import attack_two_classes
 from equipoise.training import remember
@@ -48,6 +52,9 @@ HOSTILE = (
     "long" * 40,
 )
 """Ten names, none of which may do anything but stand there."""
+
+FIELDS = ("classifier", "threat", "label", "group", "outcome", "pictures", "sort", "order")
+"""Names of the gallery's fields, in their order."""
 
 
 # Runs
@@ -191,7 +198,7 @@ class Pages:
     def __call__(self, name: str) -> Path:
         out = self.folder / f"{name}.html"
         if not out.exists():
-            WRITERS[name](self, out)
+            (REPORTS | OTHERS)[name](self, out)
         return out
 
     def run(self, name: str) -> Run:
@@ -222,7 +229,7 @@ def _hostile(pages: Pages, out: Path) -> None:
     eq.report(Run(run.folder), out)
 
 
-WRITERS: dict[str, Callable[[Pages, Path], object]] = {
+REPORTS: dict[str, Callable[[Pages, Path], object]] = {
     "audit": lambda pages, out: eq.report(pages.run("plain"), out),
     "counterfactual": lambda pages, out: eq.report(pages.study("counterfactual", None), out),
     "odds": lambda pages, out: eq.report(pages.study("odds", odds), out),
@@ -231,12 +238,41 @@ WRITERS: dict[str, Callable[[Pages, Path], object]] = {
     "regression": _theory("regression"),
     "hostile": _hostile,
 }
-"""How each page is written; a test that takes every name takes what is added here."""
+"""How each page of a run is written; a test that takes every name takes what is added here."""
+
+
+def _many(pages: Pages, out: Path) -> None:
+    """Every test digit, of which a few are pictured."""
+    rungs = [rung(name, 0.0, noise) for name, noise in zip(RUNGS, (0.2, 0.1, 0.0), strict=True)]
+    data = Named(DIGITS, ("even", "odd"))
+    eq.report(eq.audit(rungs, data, ["standard"], pages.folder / "many", pictures=6), out)
+
+
+def _compared(run: Run, out: Path) -> None:
+    thresholds = [Threshold(metric="robust", limit=0.5), Threshold(metric="standard", limit=0.1)]
+    write_comparison(eq.compare(run), out, thresholds, command=f"equipoise compare {HOSTILE[0]}")
+
+
+OTHERS: dict[str, Callable[[Pages, Path], object]] = {
+    "many": _many,
+    "compared": lambda pages, out: _compared(pages.run("plain"), out),
+    "compared hostile": lambda pages, out: _compared(pages.run("hostile"), out),
+}
+"""Pages that one file of tests each looks at."""
+
+
+KEPT = pytest.StashKey[Pages]()
 
 
 @pytest.fixture(scope="session")
-def pages(tmp_path_factory):
-    return Pages(tmp_path_factory.mktemp("pages"))
+def pages(request, tmp_path_factory):
+    # To pytest this is another fixture in every file that imports it; pages are written once for all.
+    kept = request.config.stash
+    if KEPT not in kept:
+        kept[KEPT] = Pages(tmp_path_factory.mktemp("pages"))
+    yield kept[KEPT]
+    if KEPT in kept:
+        del kept[KEPT]
 
 
 # The browser
@@ -262,6 +298,13 @@ class Visit:
         """After its charts are there."""
         self.page.wait_for_function(
             "[...document.querySelectorAll('[data-chart]')].every((place) => place.querySelector('svg'))"
+        )
+        return self
+
+    def hung(self) -> "Visit":
+        """After the rows of its gallery are there, where it has one."""
+        self.page.wait_for_function(
+            "(shown => !shown || shown.textContent.includes('rows match'))(document.getElementById('shown'))"
         )
         return self
 
@@ -329,3 +372,25 @@ def visit(chromium):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def serve():
+    """Starts `equipoise view` for a folder on a free port, and gives its address."""
+    servers = []
+
+    def start(folder: Path, *options: str) -> str:
+        command = [sys.executable, "-m", "equipoise", "view", str(folder), "--port=0"]
+        server = subprocess.Popen(
+            [*command, "--no-browser", *options], stdout=subprocess.PIPE, text=True
+        )
+        servers.append(server)
+        assert server.stdout
+        said = re.match(r"Page: (http://127\.0\.0\.1:\d+/)", server.stdout.readline())
+        assert said
+        return said[1]
+
+    yield start
+    for server in servers:
+        with server:
+            server.kill()

@@ -3,73 +3,24 @@
 Every page is opened from its file in the system's Chromium, without a network.
 """
 
-import re
-
 import pytest
-from browser import DIGITS, HOSTILE, RUNGS, WRITERS, chromium, pages, visit
+from browser import FIELDS, HOSTILE, REPORTS, RUNGS, chromium, pages, visit
+from looking import (
+    COLOURS,
+    FOCUSED,
+    PAPER,
+    PHONE,
+    PROTRUDING,
+    contrast,
+    luminance,
+    unfold,
+    violations,
+    walk,
+)
 
 pytestmark = pytest.mark.slow
 
-PHONE, PAPER = 390, 718
-"""Widths in CSS pixels: of a phone, and of what a sheet of A4 has between margins of a centimetre."""
-
-READ = [name for name in WRITERS if name != "hostile"]
-
-COLOURS = """() => {
-  const of = (selector) => getComputedStyle(document.querySelector(selector));
-  return [of("body").backgroundColor, of("body").color, of("a[href]").color];
-}"""
-
-PROTRUDING = """(width) => [...document.body.querySelectorAll("*")].filter((element) => {
-  const box = element.getBoundingClientRect();
-  if (box.right <= width + 1 || !box.width || element.closest(".unseen, .skip, .tip")) return false;
-  for (let above = element.parentElement; above; above = above.parentElement) {
-    if (getComputedStyle(above).overflowX !== "visible") return false;
-  }
-  return true;
-}).map((element) => `${element.tagName} ${element.className.baseVal ?? element.className}`).slice(0, 9)"""
-"""Elements that stick out on the right, but for those in something that scrolls."""
-
-FOCUSED = """() => {
-  const element = document.activeElement, style = getComputedStyle(element);
-  return {
-    kind: element.tagName.toLowerCase() + [...element.classList].map((name) => "." + name).join(""),
-    name: element.getAttribute("name") ?? element.textContent.trim().slice(0, 60),
-    seen: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
-    inMain: !!element.closest("main"),
-    inBody: element === document.body,
-  };
-}"""
-
-
-def luminance(colour):
-    """Relative luminance, in [0, 1], of "rgb(r, g, b)", as the Web Content Accessibility Guidelines define it."""
-    channels = [int(c) / 255 for c in re.findall(r"\d+", colour)[:3]]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(a, b):
-    low, high = sorted((luminance(a), luminance(b)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def unfold(page):
-    page.locator("details").evaluate_all(
-        "(all) => all.forEach((details) => { details.open = true; })"
-    )
-
-
-def walk(page, most=400):
-    """What has the focus after each press of Tab, until it comes round."""
-    found = []
-    for _ in range(most):
-        page.keyboard.press("Tab")
-        here = page.evaluate(FOCUSED)
-        if here["inBody"]:
-            return found
-        found.append(here)
-    raise AssertionError(f"Tab never came round in {most} presses.")
+READ = [name for name in REPORTS if name != "hostile"]
 
 
 # Opening
@@ -99,11 +50,8 @@ def test_every_entry_of_the_contents_leads_to_its_heading(pages, visit):
 
 
 def test_names_stand_there_as_text_and_run_nothing(pages, visit):
-    seen = visit(pages("hostile")).drawn()
+    seen = visit(pages("hostile")).drawn().hung()
     page = seen.page
-    page.locator("#filters select[name=outcome]").select_option("")
-    while page.locator("#more").is_visible():
-        page.locator("#more").click()
     unfold(page)
     chips = page.locator("[data-focus]")
     for k in range(3):
@@ -160,62 +108,40 @@ def test_a_point_says_its_numbers_under_the_mouse(pages, visit):
     tip.wait_for(state="hidden")
 
 
-# Gallery
+def test_any_two_axes_are_set_against_each_other_by_keyboard(pages, visit):
+    page = visit(pages("audit")).drawn().page
+    up, across = (page.locator(f"#axes select[name={name}]") for name in ("up", "across"))
+    place = page.locator("[data-chart='trade_off-0']")
+    said = lambda: (place.get_attribute("aria-label"), page.locator("#front").inner_text())  # noqa: E731
+    before = [up.input_value(), across.input_value()]
+    first = said()
+    assert all(first) and before[0] != before[1]
+    # An axis against itself says nothing: the two change places.
+    up.select_option(before[1])
+    assert [up.input_value(), across.input_value()] == before[::-1]
+    turned = said()
+    assert turned != first
+    up.focus()
+    page.keyboard.press("End")
+    titles = {
+        name: page.locator(f"#axes [name={name}] option:checked") for name in ("up", "across")
+    }
+    assert up.input_value() not in before and said() != turned
+    for title in titles.values():
+        place.locator("svg text", has_text=title.inner_text()).first.wait_for()
+    points = place.locator(".mark-symbol path")
+    assert points.count() >= len(RUNGS)
 
 
-def radii(page):
-    texts = page.locator("#cards .foot").all_inner_texts()
-    found = [re.search(r"smallest radius (.+)", text) for text in texts]
-    return [float(one[1]) if one and "none" not in one[1] else float("inf") for one in found]
-
-
-def test_the_gallery_is_filtered_and_sorted(pages, visit):
-    page = visit(pages("audit")).page
-    fields = {name: page.locator(f"#filters [name={name}]") for name in FIELDS}
-    cards = page.locator("#cards > li")
-    count = lambda: int(page.locator("#shown").inner_text().split()[0])  # noqa: E731
-    fields["outcome"].select_option("")
-    everything = count()
-    assert cards.count() > 0
-    fields["classifier"].select_option(label="half")
-    assert 0 < count() < everything
-    assert all("half" in text for text in page.locator("#cards .foot").all_inner_texts())
-    by_outcome = {}
-    for outcome, word in {
-        "fooled": "fooled",
-        "withstood": "withstood",
-        "wrong": "wrong already",
-    }.items():
-        fields["outcome"].select_option(outcome)
-        by_outcome[outcome] = count()
-        assert set(page.locator("#cards .tag").all_inner_texts()) <= {word}
-    fields["outcome"].select_option("")
-    assert sum(by_outcome.values()) == count() and by_outcome["fooled"] > 1
-    fields["label"].select_option(label=DIGITS[3])
-    assert all(
-        text.endswith(DIGITS[3]) for text in page.locator("#cards .truth").all_inner_texts()
-    )
-    fields["label"].select_option("")
-    fields["sort"].select_option("nearest")
-    nearest = radii(page)
-    assert nearest == sorted(nearest) and len(set(nearest)) > 2
-    fields["sort"].select_option("farthest")
-    assert radii(page) == sorted(radii(page), reverse=True)
-
-
-FIELDS = ("classifier", "threat", "label", "outcome", "sort")
-
-
-def test_more_cards_are_hung_when_asked_for(pages, visit):
-    page = visit(pages("audit")).page
-    page.locator("#filters [name=outcome]").select_option("")
-    first = page.locator("#cards > li").count()
-    page.locator("#more").press("Enter")
-    assert page.locator("#cards > li").count() > first
-    pictures = page.locator("#cards img")
-    assert pictures.evaluate_all(
-        "(all) => all.every((image) => image.complete && image.naturalWidth)"
-    )
+def test_what_a_chart_draws_can_be_read_as_a_table(pages, visit):
+    page = visit(pages("audit")).drawn().page
+    data = page.locator("details.data")
+    assert data.count() > 0 and page.locator("details.data[open]").count() == 0
+    data.first.locator("summary").press("Enter")
+    table = data.first.locator("table")
+    table.wait_for(state="visible")
+    assert table.locator("tbody tr").count() >= len(RUNGS)
+    assert all(name in table.inner_text() for name in RUNGS)
 
 
 # Dark, narrow, on paper
@@ -230,7 +156,7 @@ def test_the_dark_scheme_is_dark_and_can_be_read(name, pages, visit):
         assert contrast(paper, ink) > 7 and contrast(paper, link) > 4.5
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", REPORTS)
 def test_on_a_phone_nothing_sticks_out(name, pages, visit):
     page = visit(pages(name), width=PHONE, height=844).drawn().page
     unfold(page)
@@ -238,14 +164,14 @@ def test_on_a_phone_nothing_sticks_out(name, pages, visit):
     assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", REPORTS)
 def test_on_paper_everything_is_unfolded_and_nothing_sticks_out(name, pages, visit):
     page = visit(pages(name), width=PAPER, scheme="dark").drawn().page
     assert page.pdf(format="A4").startswith(b"%PDF")
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("details:not([open])").count() == 0
-    assert page.locator(".filters:visible, .more:visible, .skip:visible").count() == 0
+    assert page.locator("details:not([open], .data)").count() == 0
+    assert page.locator(".filters:visible, .skip:visible").count() == 0
     paper, ink, _ = page.evaluate(COLOURS)
     assert contrast(paper, ink) > 15 and luminance(paper) == pytest.approx(1)
     assert page.evaluate(PROTRUDING, PAPER) == []
@@ -255,7 +181,7 @@ def test_on_paper_everything_is_unfolded_and_nothing_sticks_out(name, pages, vis
 
 
 def test_tab_reaches_everything_that_can_be_used(pages, visit):
-    page = visit(pages("audit")).drawn().page
+    page = visit(pages("audit")).drawn().hung().page
     stops = walk(page)
     assert stops[0]["kind"] == "a.skip"
     kinds = [stop["kind"] for stop in stops]
@@ -264,13 +190,15 @@ def test_tab_reaches_everything_that_can_be_used(pages, visit):
         "[data-focus]": "button.chip",
         ".scroll:visible": "div.scroll",
         "summary": "summary",
-        "#filters select": "select",
-        "#more": "button.more",
+        "select": "select",
+        "#cards > [tabindex='0']": "li.row",
         "pre.command": "pre.command",
     }.items():
         assert kinds.count(kind) >= page.locator(selector).count() > 0
     names = [stop["name"] for stop in stops if stop["kind"] == "select"]
-    assert names == list(FIELDS)
+    assert names == ["up", "across", *FIELDS]
+    # Of the gallery's rows one alone, however many there are.
+    assert kinds.count("li.row") == 1
     assert [stop for stop in stops if not stop["seen"]] == []
 
 
@@ -283,28 +211,9 @@ def test_the_skip_link_leads_past_the_masthead(pages, visit):
     assert page.evaluate(FOCUSED)["inMain"]
 
 
-def test_the_gallery_is_filtered_without_a_mouse(pages, visit):
-    page = visit(pages("audit")).page
-    page.locator("#filters [name=outcome]").focus()
-    before = page.locator("#shown").inner_text()
-    page.keyboard.press("ArrowDown")
-    page.wait_for_function(f"document.getElementById('shown').textContent !== {before!r}")
-    assert page.locator("#shown").get_attribute("role") == "status"
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", REPORTS)
 def test_axe_finds_no_serious_violation(name, scheme, pages, visit):
-    axe = pytest.importorskip(
-        "axe_playwright_python.sync_playwright",
-        reason="Accessibility tests need axe-core: pip install -e '.[browser]'",
-    )
-    page = visit(pages(name), scheme=scheme).drawn().page
+    page = visit(pages(name), scheme=scheme).drawn().hung().page
     unfold(page)
-    found = axe.Axe().run(page).response["violations"]
-    assert [
-        (violation["id"], node["target"], node["failureSummary"])
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-        for node in violation["nodes"][:5]
-    ] == []
+    assert violations(page) == []
