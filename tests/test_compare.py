@@ -25,7 +25,7 @@ from equipoise.audit.thresholds import parse_threshold
 from equipoise.cli import main
 from equipoise.images import Arrays
 from equipoise.images.source import Subset
-from equipoise.probes import Metric, adversarial
+from equipoise.probes import Metric, Standard, adversarial
 from equipoise.report.comparison import write_comparison
 
 THREAT = "adversarial:l2:0.5?steps=2"
@@ -414,6 +414,36 @@ def test_a_probe_that_only_one_was_asked_is_named(runs, images, nearest, tmp_pat
 def test_a_run_is_given_once(runs):
     with pytest.raises(eq.EquipoiseError, match="given 2 times"):
         eq.compare(runs["before"], runs["before"])
+
+
+def test_folders_of_studies_are_opened_and_named_by_the_study(runs, tmp_path):
+    studies = [tmp_path / name for name in ("early", "late")]
+    for study, run in zip(studies, (runs["before"], runs["after"]), strict=True):
+        shutil.copytree(run, study / "audit")
+    assert eq.Run(studies[0]).folder == studies[0] / "audit"
+    found = eq.compare(*studies)
+    assert found.runs == ("early", "late") and found.pairs == (("net (early)", "net (late)"),)
+    # A run and one inside its folder are two runs.
+    shutil.copytree(runs["after"], studies[0], dirs_exist_ok=True)
+    assert eq.compare(studies[0] / "audit", studies[0]).runs == ("audit", "early")
+
+
+def test_what_is_about_the_images_alone_is_no_difference(runs, monkeypatch):
+    own = Standard.metrics
+
+    def metrics(self, columns):
+        values = np.arange(len(columns["correct"]), dtype=float)
+        return [*own(self, columns), Metric("nearness", values, "mean", about="images")]
+
+    before = eq.compare(runs["three"])
+    monkeypatch.setattr(Standard, "metrics", metrics)
+    after = eq.compare(runs["three"])
+    assert after.changes == before.changes and after.refusals == before.refusals
+    assert {s.metric for s in after.standings} - {s.metric for s in before.standings} == {
+        "nearness"
+    }
+    asked = eq.compare(runs["three"], metrics=["nearness"])
+    assert not asked.changes and "whatever the classifier" in str(asked.refusals[0])
 
 
 # Names and thresholds

@@ -192,8 +192,10 @@ def test_charts_are_those_of_the_page_and_stand_alone(run):
     assert found
     page = json.loads(found[1])["charts"]
     drawn = charts(run)
-    assert list(drawn) == list(page) and len(page) >= 4
-    assert {name: figure.spec for name, figure in drawn.items()} == page
+    assert len(page) >= 4 and page.keys() <= drawn.keys()
+    assert {name: drawn[name].spec for name in page} == page
+    # The page draws other pairs once a reader chooses them.
+    assert all(name.startswith("trade_off-") for name in drawn.keys() - page.keys())
     assert (
         drawn["trade_off-0"].title
         == "The trade-off · Standard accuracy against robust accuracy at l2:0.5"

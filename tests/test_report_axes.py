@@ -2,7 +2,7 @@
 
 import json
 import math
-from itertools import permutations
+from itertools import combinations, permutations
 from types import SimpleNamespace
 
 import altair
@@ -17,7 +17,7 @@ from test_report_regions import VARIANTS, pictures, rung, training
 import equipoise as eq
 from equipoise.audit import Statistic
 from equipoise.report.axes import Axis, axes_of, first_pair
-from equipoise.report.charts import curves, trade_off
+from equipoise.report.charts import curves, trade_off, trade_offs
 from equipoise.report.numbers import cross
 from equipoise.report.page import render
 from equipoise.report.pairs import lay_pairs, pair_up
@@ -302,10 +302,20 @@ def test_the_curves_have_their_numbers_on_the_page(reading, page):
     assert all(places) and not set.intersection(*places)
 
 
+def test_every_pair_of_axes_can_be_drawn(reading):
+    axes, figures = axes_of(reading), trade_offs(reading)
+    assert figures[0].spec == trade_off(reading)[0].spec
+    titles = {frozenset(figure.title.lower().split(" against ")) for figure in figures}
+    assert len(figures) == len(titles) == len(axes) * (len(axes) - 1) // 2
+    assert titles == {
+        frozenset((x.title.lower(), y.title.lower())) for x, y in combinations(axes, 2)
+    }
+
+
 def test_a_run_of_one_axis_has_no_trade_off(tmp_path):
     run = eq.audit([linear(10, (1, 8, 8))], "digits", ["standard"], tmp_path / "run", limit=12)
     reading = Reading(run)
-    assert lay_pairs(reading) is None and trade_off(reading) == []
+    assert lay_pairs(reading) is None and trade_off(reading) == trade_offs(reading) == []
     assert 'id="trade-off"' not in render(reading)
 
 

@@ -268,11 +268,13 @@ def test_a_folder_without_a_run_waits_for_it(run, tmp_path):
     page = served.get("/")
     assert page.status_code == 200 and "Waiting for an audit" in page.text
     assert "a &lt;b&gt;folder" in page.text and "<b>" not in page.text
+    assert 'href="/people/"' not in page.text
     assert served.get("/progress").json()["state"] == "waiting"
     assert served.get("/page").status_code == 404
     shutil.copytree(run.folder, folder, dirs_exist_ok=True)
     assert settled(served)["state"] == "complete"
-    assert "What robustness costs" in served.get("/").text
+    assert "What robustness costs" in (made := served.get("/").text)
+    assert 'href="/people/"' in made
 
 
 def test_a_page_that_cannot_be_made_is_said_and_the_last_one_stays(

@@ -12,7 +12,8 @@ Which pairs, `before` and `after`:
     two runs with classifiers of the same names      name by name, the first run before
     otherwise                                        every contender after the baseline, which is the first
 
-A difference without a value, because distances are infinite or images too few, is not compared.
+A difference without a value, because distances are infinite or images too few, is not compared; nor are metrics that
+are about the images alone, such as how near their counterfactuals lie: they would count among the m.
 """
 
 import math
@@ -32,6 +33,7 @@ from equipoise.audit.ranking import rank
 from equipoise.audit.run import Run
 from equipoise.audit.thresholds import Threshold, Verdict, judge_thresholds
 from equipoise.errors import EquipoiseError
+from equipoise.probes import Metric
 
 __all__ = ["Comparison", "compare"]
 
@@ -151,6 +153,10 @@ def compare(
             if metrics and not any(is_called(name, called) for called in metrics):
                 continue
             standings += rank(runs, question, found, name, seed)
+            if _of_images(found, name):
+                if metrics:
+                    refusals.append(Refusal(name, "it is the same whatever the classifier"))
+                continue
             for one, other in pairs:
                 if one in found and other in found:
                     compared = _change(question, (one, other), found, name, seed)
@@ -179,6 +185,12 @@ def compare(
         refusals=tuple(dict.fromkeys(refusals)),
         protocols={question.digest: question.protocol for question in asked},
     )
+
+
+def _of_images(found: Mapping[Contender, Measured], metric: str) -> bool:
+    """Whether a metric is about the images alone."""
+    quoted = (own.metrics.get(metric) for own in found.values())
+    return any(isinstance(m, Metric) and m.about == "images" for m in quoted)
 
 
 def _change(

@@ -26,7 +26,8 @@ class Contender:
 
 
 def label_runs(runs: Sequence[Run]) -> tuple[str, ...]:
-    """What to call each run: the last parts of its path, as many as tell all runs apart.
+    """What to call each run: the last parts of its path, as many as tell all runs apart; of a study's run, those of the
+    study's folder.
 
     Raises:
         EquipoiseError: for a run that is given twice.
@@ -37,6 +38,8 @@ def label_runs(runs: Sequence[Run]) -> tuple[str, ...]:
             raise EquipoiseError(
                 f"Cannot compare {str(path)!r} with itself: it is given {times} times. Give every run once."
             )
+    studies = [path.parent if path.name == "audit" else path for path in paths]
+    paths = studies if len(set(studies)) == len(paths) else paths
     names = []
     for path in paths:
         # A path of one part is the root of the file system.

@@ -68,10 +68,10 @@ def _judged(verdicts: Sequence[Verdict]) -> list[str]:
         for v in verdicts
     ]
     confident = any(v.threshold.confident for v in verdicts)
-    on = "the lower end of the 95 % interval" if confident else "the point estimate"
+    on = "the lower end of the 95% interval" if confident else "the point estimate"
     return [
         head or f"✅ {_all(len(verdicts))}",
-        _table(["", "threshold", "classifier", "metric", "measured", "95 % interval"], 2, rows),
+        _table(["", "threshold", "classifier", "metric", "measured", "95% interval"], 2, rows),
         f"Judged on {on}.",
     ]
 
@@ -127,7 +127,7 @@ def _changed(comparison: "Comparison") -> list[str]:
 
 
 def _listed(changes: Sequence[Change]) -> str:
-    ends = ["difference", "95 % interval", "all at once", "p (Holm)"]
+    ends = ["difference", "95% interval", "all at once", "p (Holm)"]
     heads = ["", "before", "after", "metric", "was", "is", *ends]
     return _table(heads, 6, [_row(change) for change in changes])
 

@@ -30,10 +30,17 @@ from equipoise.store import connect, is_whole, read_alike, read_columns, read_fa
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
-__all__ = ["Run", "read_record"]
+__all__ = ["Run", "find_run", "read_record"]
 
 _PICTURES = ("picture", "change", "amplification")
 _LEFT_OUT = (*_PICTURES, "classifier", "probe")
+
+
+def find_run(folder: Path) -> Path:
+    """The folder of the run: `folder`, or ``audit`` in it where only that has a run, as in folders of studies."""
+    inside = folder / "audit"
+    studied = (inside / "run.json").is_file() and not (folder / "run.json").is_file()
+    return inside if studied else folder
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -73,14 +80,14 @@ class Run:
     """A run on disk.
 
     Arguments:
-        folder: with run.json in it.
+        folder: with run.json in it, or that of a study, which keeps its run in ``audit``.
 
     Raises:
         EquipoiseError: when there is no run, or one of another schema.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = find_run(Path(folder).expanduser())
         self.record = read_record(self.folder)
         self._connection = connect()
         self._columns: dict[tuple[str, str], dict[str, NDArray]] = {}

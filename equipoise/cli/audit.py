@@ -159,9 +159,9 @@ def report(run: Path, *, out: Path | None = None, bundle: Path | None = None) ->
     Parameters
     ----------
     run
-        The folder that an audit wrote.
+        The folder that an audit or a study wrote.
     out
-        The page. [default: report.html in the run's folder]
+        The page. [default: report.html in that folder]
     bundle
         A folder to write instead, with all pictures at full size as files: for runs too large for one file.
     """
@@ -187,7 +187,7 @@ def print_summary(run: Any) -> None:
     shown = [row for row in rows if row.better == "high" and row.unit == "share"]
     names = list(dict.fromkeys(row.name for row in shown))
     cells = {(row.classifier, row.name): row for row in rows}
-    caption = "with 95 % intervals; robust accuracy is an upper bound"
+    caption = "with 95% intervals; robust accuracy is an upper bound"
     table = plain_table("classifier", caption)
     for name in names:
         table.add_column(name, min_width=len("0.000–0.000"))

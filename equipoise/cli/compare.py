@@ -44,7 +44,7 @@ def compare(
     Parameters
     ----------
     runs
-        Folders that audits wrote.
+        Folders that audits or studies wrote.
     baseline
         The classifier that all others are compared with; NAME (RUN) where several runs have one of that name. [default:
         the first]
@@ -63,7 +63,7 @@ def compare(
     fail_drop
         METRIC=NUMBER: fail when a metric falls by more than that from before to after, as in standard=0.01.
     confident
-        Judge thresholds on the lower end of the 95 % interval instead of the point estimate.
+        Judge thresholds on the lower end of the 95% interval instead of the point estimate.
     seed
         Of resamples.
     """
@@ -121,7 +121,7 @@ def _print(comparison: "Comparison", verdicts: "tuple[Verdict, ...]") -> None:
     if many > MOST:
         rows = [c for c in rows if is_headline(c.metric)] or rows
     if comparison.changes:
-        caption = f"on the same {images:,} images, with 95 % intervals; *: shown, corrected for {many} differences"
+        caption = f"on the same {images:,} images, with 95% intervals; *: shown, corrected for {many} differences"
         table = plain_table("metric", caption)
         for head in ("before", "after", "was", "is", "difference", "p (Holm)"):
             table.add_column(head)
@@ -136,7 +136,7 @@ def _print(comparison: "Comparison", verdicts: "tuple[Verdict, ...]") -> None:
                 chance(c.adjusted),
             )
     else:
-        table = plain_table("classifier", "with 95 % intervals")
+        table = plain_table("classifier", "with 95% intervals")
         for head in ("metric", "measured"):
             table.add_column(head)
         for s in comparison.standings:

@@ -132,7 +132,7 @@ def counterfactuals(
     )
     classify = DiffusionClassifier(drawn_from)
     measure_quality(made, images, known, classify=classify, features=described)
-    table = Table("quality", "of", "value", "95 % interval")
+    table = Table("quality", "of", "value", "95% interval")
     for finding in made.quality or ():
         low, high = finding["low"], finding["high"]
         span = "" if low is None else f"{low:.3f} to {high:.3f}"

@@ -36,7 +36,7 @@ def export(
     Parameters
     ----------
     run
-        The folder that an audit wrote.
+        The folder that an audit or a study wrote.
     table
         Write this table to --out, whose ending says how: .csv, .parquet or .json.
     chart

@@ -29,7 +29,7 @@ def view(
     Parameters
     ----------
     run
-        The folder that an audit writes, or will write.
+        The folder that an audit or a study writes, or will write.
     port
         Where to serve; 0 takes any free port. [default: 8321, or the next free one]
     browser

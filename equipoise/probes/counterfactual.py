@@ -152,6 +152,7 @@ class Counterfactual(Probe):
                 "mean",
                 unit="distance",
                 better="neither",
+                about="images",
             ),
         ]
 

@@ -28,6 +28,7 @@ class Metric:
         unit: "share" for what is between 0 and 1 and read in per cent, "distance" for what is measured in pixel units,
             "number" for anything else, such as a correlation.
         better: whether people want it "high", or "neither" high nor low.
+        about: "images" where it is the same whatever the classifier, so that there is nothing to compare.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Metric:
     kind: Literal["share", "mean", "median"]
     unit: Unit = "share"
     better: Better = "high"
+    about: Literal["classifier", "images"] = "classifier"
 
 
 @dataclass(frozen=True)

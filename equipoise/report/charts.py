@@ -4,6 +4,8 @@ Data are aggregated before they get here: a robustness curve has a hundred point
 """
 
 import math
+from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import altair as alt
@@ -11,7 +13,7 @@ import numpy as np
 from altair.utils.schemapi import debug_mode
 
 from equipoise.audit import robustness_curve
-from equipoise.report.axes import axes_of, first_pair
+from equipoise.report.axes import Axis, axes_of, first_pair
 from equipoise.report.figure import (
     DASHES,
     INK,
@@ -34,21 +36,39 @@ from equipoise.report.pairs import LABEL, pair_up
 from equipoise.report.reading import Judged, Reading, Under
 from equipoise.report.words import percent, span
 
-__all__ = ["curves", "trade_off"]
+__all__ = ["curves", "trade_off", "trade_offs"]
 
 POINTS = 100
 
 
-# Altair checks every part of a chart against its schema on the way, which takes ten times as long as the chart itself;
-# the test of the page does it once instead.
-@debug_mode(False)
 def trade_off(reading: Reading) -> list[Figure]:
     """Two axes of the trade-off, robust and standard accuracy where both were measured; none with fewer than two."""
     axes = axes_of(reading)
     if len(axes) < 2:
         return []
     across, up = first_pair(reading, axes)
-    pair = pair_up(reading, axes[across], axes[up])
+    figure = _draw(reading, axes[across], axes[up])
+    # The page's reader may choose any axis.
+    hollow = any(reading.warnings(name, axis.probe) for axis in axes for name in axis.found)
+    return [replace(figure, hollow=hollow)]
+
+
+def trade_offs(reading: Reading) -> list[Figure]:
+    """Every pair of axes of the trade-off, the one of `trade_off` first."""
+    axes = axes_of(reading)
+    if len(axes) < 2:
+        return []
+    across, up = first_pair(reading, axes)
+    others = [(k, i) for i, k in combinations(range(len(axes)), 2) if {i, k} != {across, up}]
+    return [_draw(reading, axes[i], axes[k]) for i, k in [(across, up), *others]]
+
+
+# Altair checks every part of a chart against its schema on the way, which takes ten times as long as the chart itself;
+# the test of the page does it once instead.
+@debug_mode(False)
+def _draw(reading: Reading, across: Axis, up: Axis) -> Figure:
+    """One pair of axes."""
+    pair = pair_up(reading, across, up)
     names = [judged.name for judged in reading.classifiers]
     shapes = shape(names, ordered=reading.ordered)
     # Triangles and crosses need more room than circles to be told apart.
@@ -104,15 +124,13 @@ def trade_off(reading: Reading) -> list[Figure]:
     data = {"rows": pair.rows, "rungs": rungs, "front": pair.stairs}
     key = [(INK, STROKES[1], "Pareto front of point estimates")] if pair.stairs else []
     key += [(MUTED, STROKES[0], "ladder of training radii")] if rungs else []
-    return [
-        Figure(
-            f"{pair.y.title} against {pair.x.title[0].lower()}{pair.x.title[1:]}",
-            pair.words,
-            finish(layers, data, height=380),
-            tuple(key),
-            hollow=any(reading.warnings(name, axis.probe) for axis in axes for name in axis.found),
-        )
-    ]
+    return Figure(
+        f"{pair.y.title} against {pair.x.title[0].lower()}{pair.x.title[1:]}",
+        pair.words,
+        finish(layers, data, height=380),
+        tuple(key),
+        hollow=any(row["against"] for row in pair.rows),
+    )
 
 
 _SHOWN = alt.OpacityValue(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from equipoise.audit import Run
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import write_atomically
+from equipoise.report.charts import trade_offs
 from equipoise.report.drawing import PICTURES, draw
 from equipoise.report.figure import Figure
 from equipoise.report.figures import chart_all, complete
@@ -52,9 +53,12 @@ _RUN = "^[=+\\-@\t\r\n＝＋－＠]"
 
 
 def charts(run: Run) -> dict[str, Figure]:
-    """Every chart of a run's page by the name it has there, each with a title and a key that need no page around it."""
+    """Every chart of a run's page by the name it has there, each with a title and a key that need no page around it.
+
+    Pairs of axes that the page shows once a reader chooses them follow the first as ``trade_off-1`` and so on.
+    """
     reading = Reading(run)
-    return complete(reading, chart_all(reading).figures)
+    return complete(reading, chart_all(reading).figures | {"trade_off": trade_offs(reading)})
 
 
 def write_table(run: Run, name: str, out: str | Path, *, exact: bool = False) -> Path:

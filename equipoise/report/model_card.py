@@ -129,7 +129,7 @@ def _ends(found: Statistic) -> dict[str, Any]:
     """The interval, where there is one."""
     if not math.isfinite(found.low + found.high):
         return {}
-    return {"low": found.low, "high": found.high, "interval": f"95 % {found.method}"}
+    return {"low": found.low, "high": found.high, "interval": f"95% {found.method}"}
 
 
 def _called(spec: str) -> tuple[str, str]:

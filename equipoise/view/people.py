@@ -27,7 +27,7 @@ from starlette.routing import BaseRoute, Route
 
 from equipoise.audit import Run
 from equipoise.audit.people import CANNOT_TELL, SURENESS, create
-from equipoise.audit.run import read_record
+from equipoise.audit.run import find_run, read_record
 from equipoise.errors import EquipoiseError
 from equipoise.report.offline import HERE as REPORT
 from equipoise.view.answers import NAME, Asking
@@ -87,9 +87,7 @@ class _Pages:
     @property
     def folder(self) -> Path:
         """Where the run is, as far as there is one."""
-        inside = self.given / "audit"
-        studied = not (self.given / "run.json").is_file() and (inside / "run.json").is_file()
-        return inside if studied else self.given
+        return find_run(self.given)
 
     @property
     def asking(self) -> Asking | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from equipoise.audit.run import read_record
+from equipoise.audit.run import find_run, read_record
 from equipoise.store import is_whole, read_facts
 from equipoise.streams import digest
 
@@ -81,9 +81,7 @@ class Watch:
     @property
     def folder(self) -> Path:
         """Where the run is, or will be."""
-        below = self._folder / "audit"
-        study = (below / "run.json").is_file() and not (self._folder / "run.json").is_file()
-        return below if study else self._folder
+        return find_run(self._folder)
 
     def look(self, now: float | None = None) -> Progress:
         """What there is.

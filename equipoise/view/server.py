@@ -125,13 +125,14 @@ def _waiting(folder: Path, pages: Pages) -> str:
 
 
 def _enliven(page: str, said: dict[str, Any]) -> str:
-    """The page with the bar above its header and the script that keeps both up to date."""
+    """The page with the bar above its header and the script that keeps both up to date; the human check needs a run."""
     style, bar, script = (
         (HERE / name).read_text(encoding="utf-8") for name in ("live.css", "live.html", "live.js")
     )
     bar = bar.replace("PROGRESS", escape(json.dumps(said)))
     page = page.replace("</head>", f"<style>\n{style}</style>\n</head>", 1)
     page = page.replace('<header class="masthead">', f'{bar}<header class="masthead">', 1)
-    page = page.replace("</header>", f"{ASK}</header>", 1)
+    if said["page"]:
+        page = page.replace("</header>", f"{ASK}</header>", 1)
     before, _, after = page.rpartition("</body>")
     return f"{before}<script>{script}</script>\n</body>{after}"

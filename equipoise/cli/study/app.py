@@ -28,7 +28,7 @@ def print_claims(run: Any, page: Path) -> None:
         verdicts = said.setdefault((claim.id, claim.text), {})
         verdicts.setdefault(claim.verdict, []).append(claim.classifier or "")
     table = plain_table(
-        "claim", "holds, fails or is undecided by its 95 % interval; numbers are on the page"
+        "claim", "holds, fails or is undecided by its 95% interval; numbers are on the page"
     )
     table.add_column("statement")
     table.add_column("verdict")
