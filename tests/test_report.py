@@ -15,6 +15,7 @@ from scipy.stats import binom
 
 import equipoise as eq
 from equipoise.report import paired_difference
+from equipoise.report.by_image import ByImage
 from equipoise.report.charts import curves, trade_off
 from equipoise.report.figure import PAPER, WARNED
 from equipoise.report.findings import findings
@@ -510,10 +511,11 @@ class Told:
         return range(self.warned.get(name, 0))
 
     def right(self, name, under=None):
-        return {str(i): bool(v) for i, v in enumerate(self.answers[name][under is not None])}
+        right = np.asarray(self.answers[name][under is not None], dtype=bool)
+        return ByImage(np.arange(len(right)).astype(str).astype(object), right)
 
     def pair(self, before, after, under=None):
-        return tuple(np.array([*self.right(name, under).values()]) for name in (before, after))
+        return tuple(self.right(name, under).column for name in (before, after))
 
     def standard_accuracy(self, name):
         return self.share(self.answers[name][0])
