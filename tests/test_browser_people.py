@@ -120,6 +120,7 @@ def test_two_people_answer_side_by_side(pages, visit, serve, tmp_path):
         person.silent()
 
     kept = read_people(folder)
+    assert kept
     assert Counter(kept.person.tolist()) == {1: many, 2: 3}
     assert kept.answer[kept.person == 1].tolist() == [3, 3, 8, *[5] * (many - 3)]
     assert kept.answer[kept.person == 2].tolist() == [9, 9, CANNOT_TELL]
