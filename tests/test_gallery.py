@@ -171,9 +171,7 @@ def test_every_row_has_the_numbers_of_the_run(run, gallery):
         assert unpacked(columns["followed"])[mine] == pytest.approx(
             (asked["accuracy"] * asked["counterfactuals"])[order], abs=1e-3
         )
-        assert reals(columns["proximity"]) == pytest.approx(
-            asked["proximity_min"][order], rel=1e-3
-        )
+        assert reals(columns["proximity"]) == pytest.approx(asked["proximity"][order], rel=1e-3)
 
 
 def test_outcomes_are_told_apart(run, reading):

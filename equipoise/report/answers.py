@@ -112,9 +112,9 @@ class Answers:
         return np.where(np.isnan(success), UNASKED, found).astype(np.uint8)
 
     def proximity(self) -> NDArray:
-        """How near the nearest counterfactual of another class is, in L2; NaN where an image has none."""
+        """Mean L2 distance to the counterfactuals of other classes; NaN where an image has none."""
         drawn = next(iter(self.reading.counterfactuals), None)
-        found = self.spread(drawn.spec if drawn else None, "proximity_min")
+        found = self.spread(drawn.spec if drawn else None, "proximity")
         # A fact about the image, whichever classifier was asked.
         return np.fmin.reduce(found, axis=1, initial=np.nan)
 

@@ -98,6 +98,8 @@ def _draw(reading: Reading, across: Axis, up: Axis) -> Figure:
         .encode(x=alt.X("x:Q"), y=alt.Y("y:Q"), order=alt.Order("order:Q")),
         base.mark_rule(strokeWidth=1.5).encode(x=alt.X("x_low:Q"), x2=alt.X2("x_high:Q"), **bar),
         base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("y_low:Q"), y2=alt.Y2("y_high:Q"), **bar),
+        # A label for every place: other axes put labels elsewhere. Below the points, which no rim of a label may hide.
+        *written(base, [{"place": place} for place in PLACES], limit=LABEL, shown=_SHOWN),
         base.transform_filter(SOLID)
         .mark_point(
             filled=True, size=size, opacity=1, stroke=PAPER, strokeWidth=1.5, cursor="pointer"
@@ -111,8 +113,6 @@ def _draw(reading: Reading, across: Axis, up: Axis) -> Figure:
             opacity=faded(1),
             tooltip=[*tips, alt.Tooltip("against:N", title="Warning")],
         ),
-        # A label for every place: other axes put labels elsewhere.
-        *written(base, [{"place": place} for place in PLACES], limit=LABEL, shown=_SHOWN),
     ]
     by_name = {row["classifier"]: row for row in pair.rows}
     rungs = [

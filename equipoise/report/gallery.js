@@ -351,7 +351,7 @@
     if (data.shows.made) {
       const done = columns.followed[row];
       facts.push(["Counterfactuals of other classes", [
-        ["Distance of the nearest, L2", number(real(columns.proximity[at]))],
+        ["Proximity, mean L2 distance", number(real(columns.proximity[at]))],
         ["Followed", done === MISSING ? "–" : `${done} of ${columns.made[at]}`],
       ]]);
     }
