@@ -467,6 +467,10 @@ def test_short_names(asked, wanted):
     known = ["standard accuracy", "robust accuracy at linf:8/255", "robust accuracy at l2:0.5"]
     known += ["worst-group accuracy", "accuracy on Sea gull", "mean l2 radius", "background gap"]
     assert find_metrics(asked, known) == wanted
+    assert (
+        short_names("accuracy on accepted counterfactuals")[0]
+        == "accuracy_on_accepted_counterfactuals"
+    )
     assert short_names("relative sensitivity to the object, Gaussian noise")[:2] == [
         "object",
         "object:gaussian",

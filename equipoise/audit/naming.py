@@ -28,7 +28,9 @@ PATTERNS = (
 )
 """Metrics that people look at first, in that order, with their short names."""
 
-GROUP = re.compile(r"accuracy on (.*)", re.DOTALL)
+GROUP = re.compile(
+    r"accuracy on (?!accepted counterfactuals$|others' adversarial images at )(.*)", re.DOTALL
+)
 
 
 def short_names(metric: str) -> list[str]:
