@@ -9,7 +9,7 @@ from typing import Any
 from equipoise.report.figure import DASHES, INK, MUTED, STROKES, Figure
 from equipoise.report.offline import light_colours
 
-__all__ = ["PICTURES", "draw"]
+__all__ = ["PICTURES", "SHAPES", "draw"]
 
 PICTURES = (".svg", ".png", ".pdf")
 """Endings of pictures."""
@@ -19,7 +19,14 @@ WIDTH, LINE, LETTER, LONGEST = 900, 20, 6.4, 400
 
 HOLLOW = "Hollow points and dashed curves: checks speak against this number."
 
-SHAPES = {"●": "circle", "■": "square", "▲": "triangle-up", "◆": "diamond"}
+SHAPES = {
+    "●": "circle",
+    "■": "square",
+    "▲": "triangle-up",
+    "◆": "diamond",
+    "✚": "cross",
+    "▼": "triangle-down",
+}
 """Shapes of the marks that keys write; all others are lines."""
 
 

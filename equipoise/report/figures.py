@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from equipoise.report.charts import curves, trade_off
 from equipoise.report.counterfactual import by_proximity, on_the_ladder, on_the_way
 from equipoise.report.distances import distances
+from equipoise.report.drawing import SHAPES
 from equipoise.report.far import Far, lay_far
 from equipoise.report.figure import Figure
 from equipoise.report.groups import Grouped, lay_groups
@@ -106,6 +107,15 @@ def _alone(reading: Reading, name: str, figure: Figure) -> Figure:
     heading = HEADINGS.get(re.sub(r"(-\d+)+$", "", name), "")
     used = set(re.findall(r"var\((--c\d+)\)", json.dumps(figure.spec)))
     names = [judged.name for judged in reading.classifiers] if used else []
-    key = tuple((f"var(--c{k})", "●", name) for k, name in enumerate(names))
+    marks = _marks(figure) or ["●"] * len(names)
+    key = tuple((f"var(--c{k})", marks[k], name) for k, name in enumerate(names))
     title = f"{heading} · {figure.title}" if heading else figure.title
     return replace(figure, title=title, key=key + figure.key)
+
+
+def _marks(figure: Figure) -> list[str]:
+    """How a key writes the shape of each classifier; none where they have no shapes of their own."""
+    written = {shape: mark for mark, shape in SHAPES.items()}
+    shapes = (layer.get("encoding", {}).get("shape", {}) for layer in figure.spec["layer"])
+    found = next((shape["scale"]["range"] for shape in shapes if "scale" in shape), ())
+    return [written[shape] for shape in found]
