@@ -348,7 +348,7 @@ def visit(chromium):
         contexts.append(context)
         seen = Visit(context.new_page())
         page = seen.page
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)  # other tests keep the cores busy
 
         def heard(message):
             if message.type in ("error", "warning"):
