@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "find_run", "read_record"]
 
 _PICTURES = ("picture", "change", "amplification")
-_LEFT_OUT = (*_PICTURES, "classifier", "probe")
+_LEFT_OUT = (*_PICTURES, "strip", "classifier", "probe")
 
 
 def find_run(folder: Path) -> Path:

@@ -6,6 +6,7 @@ WebP, and if that is still too much, fewer images are pictured. The page's scrip
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -131,30 +132,31 @@ def hang(
 
 def inside(exhibits: Sequence[Exhibit], room: int) -> Hung:
     """Pictures as data URIs, within `room` bytes."""
-    note, kind = "", "png"
     pictures = apart(exhibits)
-    stored = {picture: picture for picture in pictures}
     size = max((longest_side(picture) for picture in pictures[:1]), default=0)
-    for side in SIDES if sum(map(len, pictures)) > room else ():
-        # A sample tells the size of all, so that only the last attempt encodes every picture.
-        sample = pictures[:: max(1, len(pictures) // 50)]
-        expected = sum(map(len, webps(sample, side, side))) * len(pictures) / len(sample)
-        if expected > room and side != SIDES[-1]:
-            continue
-        if expected > room:
-            kept = max(1, int(len(exhibits) * room / expected))
-            chosen = {round(k * (len(exhibits) - 1) / max(1, kept - 1)) for k in range(kept)}
-            note = f"{count(kept)} of {count(len(exhibits))} pictured images are shown, so that the page stays small. "
-            exhibits = [exhibits[k] for k in sorted(chosen)]
-            pictures = apart(exhibits)
-        small = webps(pictures, side, side)
-        stored, kind = dict(zip(pictures, small, strict=True)), "webp"
-        smaller = f", and at most {side} pixels wide and high" if side < size else ""
-        note += f"Pictures are compressed{smaller}; equipoise report with --bundle FOLDER keeps all as they are."
-        size = min(size, side)
-        break
-    addresses = {picture: data_uri(kind, content) for picture, content in stored.items()}
-    return Hung(exhibits, addresses, note, size)
+    if sum(map(len, pictures)) <= room:
+        return Hung(
+            exhibits, {picture: data_uri("png", picture) for picture in pictures}, "", size
+        )
+    # A sample tells the size of all, so that every picture is encoded once.
+    sample = pictures[:: max(1, len(pictures) // 50)]
+
+    def expected(side: int) -> float:
+        return sum(map(len, webps(sample, side, side))) * len(pictures) / len(sample)
+
+    place = bisect_left(SIDES, True, key=lambda side: expected(side) <= room)
+    side, note = SIDES[min(place, len(SIDES) - 1)], ""
+    if place == len(SIDES):
+        kept = max(1, int(len(exhibits) * room / expected(side)))
+        chosen = {round(k * (len(exhibits) - 1) / max(1, kept - 1)) for k in range(kept)}
+        note = f"{count(kept)} of {count(len(exhibits))} pictured images are shown, so that the page stays small. "
+        exhibits = [exhibits[k] for k in sorted(chosen)]
+        pictures = apart(exhibits)
+    smaller = f", and at most {side} pixels wide and high" if side < size else ""
+    note += f"Pictures are compressed{smaller}; equipoise report with --bundle FOLDER keeps all as they are."
+    stored = zip(pictures, webps(pictures, side, side), strict=True)
+    addresses = {picture: data_uri("webp", content) for picture, content in stored}
+    return Hung(exhibits, addresses, note, min(size, side))
 
 
 def apart(exhibits: Sequence[Exhibit]) -> list[bytes]:
