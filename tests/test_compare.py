@@ -15,7 +15,7 @@ from scipy.stats import binomtest, multinomial, norm
 import equipoise as eq
 from equipoise.attacks import WorstCase
 from equipoise.audit import Threshold
-from equipoise.audit.asking import Measured, pair
+from equipoise.audit.asking import Measured, _missing, pair
 from equipoise.audit.difference import paired_difference
 from equipoise.audit.gains import gain_interval, mcnemar
 from equipoise.audit.markdown import inert
@@ -666,3 +666,15 @@ def test_the_page_says_what_the_comparison_says(both, board, tmp_path):
 def test_one_classifier_has_a_page_too(runs, tmp_path):
     page = write_comparison(eq.compare(runs["before"]), tmp_path / "one.html").read_text()
     assert "<title>net</title>" in page and "Every difference" not in page
+
+
+def test_what_is_missing_is_known_of_numbers_of_texts_and_of_lists():
+    nan = np.nan
+    assert _missing(np.array([1.0, nan])).tolist() == [False, True]
+    assert _missing(np.array(["a", None], dtype=object)).tolist() == [False, True]
+    assert _missing(np.array([[1.0, nan], [nan, nan], [0.0, 1.0]])).tolist() == [
+        False,
+        True,
+        False,
+    ]
+    assert _missing(np.array([True, False])).tolist() == [False, False]

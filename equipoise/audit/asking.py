@@ -173,7 +173,8 @@ def _whole(measured: Measured) -> bool:
 
 def _missing(column: NDArray) -> NDArray[np.bool_]:
     if column.dtype.kind == "f":
-        return np.isnan(column)
+        # Of a list for each image, such as answers along a way, none is there or all are.
+        return np.isnan(column.reshape(len(column), -1)).all(axis=1)
     if column.dtype.kind == "O":
         return np.array([value is None for value in column], dtype=bool)
     return np.zeros(len(column), dtype=bool)
