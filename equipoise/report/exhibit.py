@@ -6,6 +6,7 @@ the input gradient of each classifier; and what each classifier's attack left of
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from equipoise.probes import Gradients, Saliency
+from equipoise.processes import cores
 from equipoise.report.answers import Answers
 from equipoise.report.pictures import cut, size
 from equipoise.report.reading import Reading
@@ -84,10 +86,15 @@ def gather(reading: Reading, answers: Answers) -> list[Exhibit]:
     kept = run.images().filter("picture IS NOT NULL").select("id", "picture").fetchall()
     exhibits = {key: Exhibit(answers.places[key], picture) for key, picture in kept}
     places = {judged.name: place for place, judged in enumerate(reading.classifiers)}
-    for key, strip, classes in _strips(reading):
+
+    def look(found: tuple[str, bytes, list[int]]) -> None:
+        key, strip, classes = found
         if key in exhibits:
             label = int(answers.labels[exhibits[key].image])
             exhibits[key].other = _nearest(exhibits[key].original, strip, classes, label)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(look, _strips(reading)))
     for name, key, picture in _gradients(reading):
         if key in exhibits and name in places:
             width, _ = size(exhibits[key].original)
