@@ -174,7 +174,7 @@ def _whole(measured: Measured) -> bool:
 def _missing(column: NDArray) -> NDArray[np.bool_]:
     if column.dtype.kind == "f":
         # Of a list for each image, such as answers along a way, none is there or all are.
-        return np.isnan(column.reshape(len(column), -1)).all(axis=1)
+        return np.asarray(np.isnan(column.reshape(len(column), -1)).all(axis=1))
     if column.dtype.kind == "O":
         return np.array([value is None for value in column], dtype=bool)
     return np.zeros(len(column), dtype=bool)
