@@ -255,6 +255,18 @@ def test_a_run_is_read_once_and_what_its_probes_share_is_kept_once(small, monkey
     assert run.columns("standard", run.classifiers[0])["margin"] is one["margin"]
 
 
+def test_reading_at_once_gives_what_reading_one_by_one_gives(small):
+    at_once, apart = eq.Run(small.folder), eq.Run(small.folder)
+    at_once.read()
+    for probe in PROBES:
+        for name in small.classifiers:
+            one, other = at_once.columns(probe, name), apart.columns(probe, name)
+            assert list(one) == list(other)
+            for column, values in one.items():
+                np.testing.assert_array_equal(values, other[column])
+            assert one["id"] is at_once.columns(PROBES[0], small.classifiers[0])["id"]
+
+
 def test_facts_are_read_from_footers_whatever_else_stands_there(small, tmp_path):
     """As DuckDB reads them, in a shard whose texts look like their key."""
     path, texts = tmp_path / "shard.parquet", np.array(["equipoise", "equipoise"], dtype=object)

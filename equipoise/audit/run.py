@@ -7,6 +7,7 @@ the shards that were finished.
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from equipoise.audit.statistics import Statistic, estimate
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import read_json
 from equipoise.probes import Adversarial, Standard, Transfer, load_probe
+from equipoise.processes import cores
 from equipoise.store import connect, is_whole, read_alike, read_columns, read_facts, read_shards
 
 if TYPE_CHECKING:
@@ -215,12 +217,19 @@ class Run:
         key = (probe, classifier)
         if key not in self._columns:
             files = self.shards(probe, classifier)
-            found = read_columns(self._connection, files, _LEFT_OUT) if files else {}
+            # A cursor of its own, so that several threads can read at once.
+            found = read_columns(self._connection.cursor(), files, _LEFT_OUT) if files else {}
             for name in ("id", "label", "group"):
                 if name in found:
                     found[name] = self._shared(name, found[name])
             self._columns[key] = found
         return dict(self._columns[key])
+
+    def read(self) -> None:
+        """Reads what `columns` gives of all probes and classifiers, on all cores: for those who need most of it."""
+        asked = [(p, c) for p in self.probes for c in self.classifiers if self.shards(p, c)]
+        with ThreadPoolExecutor(cores()) as pool:
+            list(pool.map(lambda key: self.columns(*key), asked))
 
     def _shared(self, name: str, values: NDArray) -> NDArray:
         """The same values as they were read before: finished probes were asked about the same images."""
@@ -229,6 +238,7 @@ class Run:
 
     @cached_property
     def _summary(self) -> tuple[Statistic, ...]:
+        self.read()
         rows = []
         for spec in self.probes:
             probe = load_probe(spec).recalled(self.record["probe_facts"].get(spec, {}))
