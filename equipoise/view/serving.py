@@ -99,7 +99,7 @@ def _listen(port: int) -> socket.socket:
         why = {
             errno.EADDRINUSE: "something else serves there",
             errno.EACCES: "ports below 1024 need special rights",
-        }.get(number or 0, str(error))
+        }.get(number or 0, str(error).rstrip("."))
         raise EquipoiseError(
             f"Cannot serve on port {port}: {why}. Give another --port, or leave it out for the next free one."
         ) from None
