@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from equipoise.audit import Run as Run
     from equipoise.audit import audit as audit
     from equipoise.audit import check as check
-    from equipoise.audit import compare as compare
     from equipoise.classifiers import load_classifier as load_classifier
     from equipoise.classifiers import wrap as wrap
+    from equipoise.comparing import compare as compare
     from equipoise.diffusion import load_denoiser as load_denoiser
     from equipoise.errors import EquipoiseError as EquipoiseError
     from equipoise.images import load_images as load_images
@@ -43,7 +43,7 @@ _ROOMS = {
     "training": None,
     "Run": "audit",
     "check": "audit",
-    "compare": "audit",
+    "compare": "comparing",
     "load_classifier": "classifiers",
     "wrap": "classifiers",
     "load_denoiser": "diffusion",

@@ -21,8 +21,9 @@ import torch
 from conftest import Linear
 
 import equipoise as eq
-from equipoise.audit import Estimate, Run, Threshold, judge, write_claims, write_exhibits
+from equipoise.audit import Estimate, Run, judge, write_claims, write_exhibits
 from equipoise.cli import main
+from equipoise.comparing import Threshold
 from equipoise.counterfactuals import Gaussian, Sampler, make_set
 from equipoise.diffusion import MixtureDenoiser
 from equipoise.images import Images

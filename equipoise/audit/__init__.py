@@ -5,22 +5,16 @@ from types import ModuleType
 
 from equipoise.audit.auditing import audit, check
 from equipoise.audit.claims import Claim, judge, write_claims
-from equipoise.audit.comparison import Comparison, compare
 from equipoise.audit.exhibits import write_exhibits
 from equipoise.audit.intervals import Estimate
 from equipoise.audit.run import Run
 from equipoise.audit.soundness import Soundness
 from equipoise.audit.statistics import Curve, Statistic, robustness_curve
 from equipoise.audit.telling import log_run
-from equipoise.audit.thresholds import Threshold, Verdict
 
 __all__ = [
     "audit",
     "check",
-    "compare",
-    "Comparison",
-    "Threshold",
-    "Verdict",
     "Run",
     "Soundness",
     "Statistic",

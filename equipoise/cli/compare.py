@@ -13,7 +13,7 @@ from equipoise.cli.app import app, plain_table, say
 from equipoise.errors import EquipoiseError
 
 if TYPE_CHECKING:
-    from equipoise.audit import Comparison, Verdict
+    from equipoise.comparing import Comparison, Verdict
 
 __all__ = ["compare"]
 
@@ -67,9 +67,8 @@ def compare(
     seed
         Of resamples.
     """
-    from equipoise.audit import compare as run_compare
-    from equipoise.audit.markdown import write_markdown
-    from equipoise.audit.thresholds import parse_threshold
+    from equipoise.comparing import compare as run_compare
+    from equipoise.comparing.thresholds import parse_threshold
     from equipoise.files import write_atomically
     from equipoise.report.comparison import write_comparison
 
@@ -85,11 +84,11 @@ def compare(
     comparison = run_compare(*runs, baseline=baseline, metrics=asked, seed=seed)
     verdicts = comparison.judge(thresholds)
     if markdown == "-":
-        print(write_markdown(comparison, verdicts), end="")
+        print(comparison.markdown(thresholds), end="")
     else:
         _print(comparison, verdicts)
     if markdown and markdown != "-":
-        text = write_markdown(comparison, verdicts)
+        text = comparison.markdown(thresholds)
         write_atomically(
             Path(markdown).expanduser(), lambda file: file.write_text(text, encoding="utf-8")
         )
@@ -113,8 +112,8 @@ def compare(
 
 
 def _print(comparison: "Comparison", verdicts: "tuple[Verdict, ...]") -> None:
-    from equipoise.audit.naming import is_headline
-    from equipoise.audit.quantities import amount, chance, signed, span
+    from equipoise.comparing.naming import is_headline
+    from equipoise.comparing.quantities import amount, chance, signed, span
 
     images, console = comparison.images[0], Console()
     many, rows = len(comparison.changes), list(comparison.changes)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from equipoise.audit import Comparison
-from equipoise.audit.compared import Change, Standing
-from equipoise.audit.naming import is_headline
-from equipoise.audit.quantities import amount, chance, signed, span
-from equipoise.audit.thresholds import Threshold, Verdict
+from equipoise.comparing import Comparison
+from equipoise.comparing.compared import Change, Standing
+from equipoise.comparing.naming import is_headline
+from equipoise.comparing.quantities import amount, chance, signed, span
+from equipoise.comparing.thresholds import Threshold, Verdict
 from equipoise.errors import EquipoiseError
 from equipoise.files import write_atomically
 from equipoise.report.figure import Figure

@@ -10,8 +10,8 @@ from typing import Any
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
-from equipoise.audit.compared import Change
-from equipoise.audit.quantities import amount, signed, span
+from equipoise.comparing.compared import Change
+from equipoise.comparing.quantities import amount, signed, span
 from equipoise.report.figure import INK, MUTED, PAPER, Figure, chart, finish
 from equipoise.report.words import apart
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from equipoise.audit import Run
-from equipoise.audit.asking import codes
+from equipoise.comparing.asking import codes
 from equipoise.files import write_atomically
 from equipoise.report.claims import lay_out
 from equipoise.report.figures import chart_all, named

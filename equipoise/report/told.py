@@ -6,10 +6,10 @@ that the numbers themselves pick them; their intervals are those that hold at on
 
 from collections.abc import Sequence
 
-from equipoise.audit import Comparison
-from equipoise.audit.compared import Change
-from equipoise.audit.naming import is_headline
-from equipoise.audit.quantities import amount, span
+from equipoise.comparing import Comparison
+from equipoise.comparing.compared import Change
+from equipoise.comparing.naming import is_headline
+from equipoise.comparing.quantities import amount, span
 from equipoise.report.words import against, apart, count
 
 __all__ = ["tell_comparison"]

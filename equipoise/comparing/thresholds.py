@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from equipoise.audit.compared import Change, Standing
-from equipoise.audit.naming import find_metrics
+from equipoise.comparing.compared import Change, Standing
+from equipoise.comparing.naming import find_metrics
 from equipoise.errors import EquipoiseError
 from equipoise.specs import parse_number
 
@@ -24,7 +24,7 @@ class Threshold:
     """What must hold.
 
     Attributes:
-        metric: a short name or a whole one, see `equipoise.audit.naming`.
+        metric: a short name or a whole one, see `equipoise.comparing.naming`.
         limit: in the units of the metric; shares lie between 0 and 1.
         drop: whether the limit is of the fall from before to after, instead of the value.
         confident: whether the interval's lower end must hold it, instead of the point estimate.

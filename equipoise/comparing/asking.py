@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.audit.compared import Refusal
-from equipoise.audit.contenders import Contender
-from equipoise.audit.matching import Pool, pool, rows_of
-from equipoise.audit.multiple import Paired, compare_metrics
 from equipoise.audit.plan import IMAGES
-from equipoise.audit.protocol import Protocol, grouped, read_protocol
 from equipoise.audit.resampling import answers
 from equipoise.audit.run import Run
+from equipoise.comparing.compared import Refusal
+from equipoise.comparing.contenders import Contender
+from equipoise.comparing.matching import Pool, pool, rows_of
+from equipoise.comparing.multiple import Paired, compare_metrics
+from equipoise.comparing.protocol import Protocol, grouped, read_protocol
 from equipoise.probes import Probe, Quoted, load_probe
 
 __all__ = ["Measured", "Question", "codes", "measure", "pair", "questions", "unmatched"]

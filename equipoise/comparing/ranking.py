@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from equipoise.audit.asking import Measured, Question, pair
-from equipoise.audit.compared import Standing
-from equipoise.audit.contenders import Contender
-from equipoise.audit.multiple import ERROR
 from equipoise.audit.run import Run
 from equipoise.audit.statistics import estimate
+from equipoise.comparing.asking import Measured, Question, pair
+from equipoise.comparing.compared import Standing
+from equipoise.comparing.contenders import Contender
+from equipoise.comparing.multiple import ERROR
 
 __all__ = ["rank"]
 

@@ -6,15 +6,12 @@ and spaces becomes a character reference, which no Markdown or HTML reads as str
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from equipoise.audit.compared import Change, Standing
-from equipoise.audit.naming import is_headline
-from equipoise.audit.quantities import amount, chance, signed, span
-from equipoise.audit.thresholds import Verdict
-
-if TYPE_CHECKING:
-    from equipoise.audit.comparison import Comparison
+from equipoise.comparing.compared import Change, Refusal, Standing
+from equipoise.comparing.contenders import Contender
+from equipoise.comparing.naming import is_headline
+from equipoise.comparing.quantities import amount, chance, signed, span
+from equipoise.comparing.thresholds import Verdict
 
 __all__ = ["inert", "write_markdown"]
 
@@ -22,10 +19,16 @@ PLAIN = re.compile(r"(?!.*(://|www\.))[A-Za-z0-9]+((_|[ .:/?=,()+'-]+)[A-Za-z0-9
 """Text in which Markdown finds nothing."""
 
 
-def write_markdown(comparison: "Comparison", verdicts: Sequence[Verdict]) -> str:
+def write_markdown(
+    verdicts: Sequence[Verdict],
+    contenders: Sequence[Contender],
+    standings: Sequence[Standing],
+    changes: Sequence[Change],
+    refusals: Sequence[Refusal],
+) -> str:
     """The Markdown: thresholds where there are any, metrics, changes, and what was not compared."""
-    parts = ["## equipoise compare", *_judged(verdicts), *_measured(comparison)]
-    parts += [*_changed(comparison), *_refused(comparison)]
+    parts = ["## equipoise compare", *_judged(verdicts), *_measured(contenders, standings)]
+    parts += [*_changed(changes), *_refused(refusals)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -80,15 +83,16 @@ def _all(count: int) -> str:
     return "The threshold holds." if count == 1 else f"All {count} thresholds hold."
 
 
-def _measured(comparison: "Comparison") -> list[str]:
-    columns = [c for c in comparison.columns() if is_headline(c[0])] or comparison.columns()
+def _measured(contenders: Sequence[Contender], standings: Sequence[Standing]) -> list[str]:
+    columns = list(dict.fromkeys((s.metric, s.protocol) for s in standings))
+    columns = [column for column in columns if is_headline(column[0])] or columns
     if not columns:
         return []
-    found = {(s.who, s.metric, s.protocol): s for s in comparison.standings}
+    found = {(s.who, s.metric, s.protocol): s for s in standings}
     heads = ["classifier", *(f"{inert(metric)} `{protocol}`" for metric, protocol in columns)]
     rows = [
         [_name(c.name), *(_standing(found.get((c.name, *column))) for column in columns)]
-        for c in comparison.contenders
+        for c in contenders
     ]
     return [
         "### Measured",
@@ -107,12 +111,12 @@ def _standing(found: Standing | None) -> str:
     return f"{value}{mark} ({span(found.low, found.high, found.unit)})"
 
 
-def _changed(comparison: "Comparison") -> list[str]:
-    if not comparison.changes:
+def _changed(changes: Sequence[Change]) -> list[str]:
+    if not changes:
         return []
-    first = [c for c in comparison.changes if is_headline(c.metric)] or list(comparison.changes)
-    rest = [c for c in comparison.changes if c not in first]
-    many = len(comparison.changes)
+    first = [c for c in changes if is_headline(c.metric)] or list(changes)
+    rest = [c for c in changes if c not in first]
+    many = len(changes)
     parts = [
         "### Differences",
         _listed(first),
@@ -149,8 +153,6 @@ def _row(change: Change) -> list[str]:
     ]
 
 
-def _refused(comparison: "Comparison") -> list[str]:
-    listed = [
-        f"- {_name(refusal.what)}: {inert(refusal.reason)}" for refusal in comparison.refusals
-    ]
+def _refused(refusals: Sequence[Refusal]) -> list[str]:
+    listed = [f"- {_name(refusal.what)}: {inert(refusal.reason)}" for refusal in refusals]
     return ["### Not compared", "\n".join(listed)] if listed else []

@@ -1,8 +1,8 @@
 """Runs compared: the same questions, asked of several classifiers about the same images.
 
-Notation. A contender is a classifier in a run. Its measurements belong to a protocol (`equipoise.audit.protocol`), and
-only what was measured under one protocol is compared: the metrics of two contenders on the images that both have
-answers for, paired image by image (`equipoise.audit.multiple`). Of m such differences one is *shown* when Holm's
+Notation. A contender is a classifier in a run. Its measurements belong to a protocol (`equipoise.comparing.protocol`),
+and only what was measured under one protocol is compared: the metrics of two contenders on the images that both have
+answers for, paired image by image (`equipoise.comparing.multiple`). Of m such differences one is *shown* when Holm's
 adjusted p-value is at most 0.05 and its own 95 % interval leaves out 0; the chance that anything is called shown that
 is no difference is then at most 5 % for all m together. Beside its own interval each has one that holds at once with
 all others (Bonferroni).
@@ -21,17 +21,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from equipoise.audit.asking import Measured, Question, measure, pair, questions, unmatched
-from equipoise.audit.compared import Change, Refusal, Standing
-from equipoise.audit.contenders import Contender, choose_pairs, label_runs, line_up
-from equipoise.audit.markdown import write_markdown
-from equipoise.audit.matching import pool
-from equipoise.audit.multiple import Paired, holm
-from equipoise.audit.naming import find_metrics, is_called
-from equipoise.audit.protocol import Protocol
-from equipoise.audit.ranking import rank
 from equipoise.audit.run import Run
-from equipoise.audit.thresholds import Threshold, Verdict, judge_thresholds
+from equipoise.comparing.asking import Measured, Question, measure, pair, questions, unmatched
+from equipoise.comparing.compared import Change, Refusal, Standing
+from equipoise.comparing.contenders import Contender, choose_pairs, label_runs, line_up
+from equipoise.comparing.markdown import write_markdown
+from equipoise.comparing.matching import pool
+from equipoise.comparing.multiple import Paired, holm
+from equipoise.comparing.naming import find_metrics, is_called
+from equipoise.comparing.protocol import Protocol
+from equipoise.comparing.ranking import rank
+from equipoise.comparing.thresholds import Threshold, Verdict, judge_thresholds
 from equipoise.errors import EquipoiseError
 from equipoise.probes import Metric
 
@@ -103,7 +103,10 @@ class Comparison:
 
     def markdown(self, thresholds: Sequence[Threshold] = ()) -> str:
         """GitHub-flavoured Markdown: thresholds, metrics, differences and what could not be compared."""
-        return write_markdown(self, self.judge(thresholds))
+        verdicts = self.judge(thresholds)
+        return write_markdown(
+            verdicts, self.contenders, self.standings, self.changes, self.refusals
+        )
 
     def _known(self, name: str) -> bool:
         try:
