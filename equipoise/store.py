@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,8 @@ def connect() -> "DuckDBPyConnection":
     # A module-level import would cost every `equipoise --help` its 0.1 s.
     import duckdb  # noqa: PLC0415
 
-    return duckdb.connect()
+    # Whatever is read is read once: to keep the files' bytes would only take time.
+    return duckdb.connect(config={"enable_external_file_cache": "false"})
 
 
 def write_shard(
@@ -123,25 +124,23 @@ def read_alike(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "Duck
 
 
 def read_columns(
-    connection: "DuckDBPyConnection", paths: Sequence[Path], left_out: Sequence[str]
+    connection: "DuckDBPyConnection", paths: Sequence[Path], wanted: Callable[[str], bool]
 ) -> dict[str, NDArray]:
-    """The columns of shards, which all have the same, but for some of them, as `arrays` has them. Lists are the rows of
-    one array where all have one length and none is missing.
+    """Some columns of shards, which all have the same, as `arrays` has them. Lists are the rows of one array where all
+    have one length and none is missing.
 
     Arguments:
         connection: to read with.
         paths: at least one.
-        left_out: names of the others.
+        wanted: whether a column of that name is; at least one is.
     """
     first = connection.read_parquet(str(paths[0]))
     kinds = dict(zip(first.columns, map(str, first.types), strict=True))
-    wanted = [name for name in kinds if name not in left_out]
+    names = [name for name in kinds if wanted(name)]
     shards = f"read_parquet([{', '.join(_literal(str(path)) for path in paths)}])"
     # Each list as an object of its own would take longer than everything else.
-    sizes = _lengths(first, [name for name in wanted if kinds[name].endswith("[]")])
-    columns = {
-        name: f"len({_quoted(name)})" if name in sizes else _quoted(name) for name in wanted
-    }
+    sizes = _lengths(first, [name for name in names if kinds[name].endswith("[]")])
+    columns = {name: f"len({_quoted(name)})" if name in sizes else _quoted(name) for name in names}
     parts = {
         (name, k): f"{_quoted(name)}[{k + 1}]" for name, size in sizes.items() for k in range(size)
     }
@@ -153,7 +152,7 @@ def read_columns(
             found[name] = np.stack([found[str((name, k))] for k in range(size)], axis=1)
         else:
             found |= arrays(connection.execute(f"SELECT {_quoted(name)} FROM {shards}"))
-    return {name: found[name] for name in wanted}
+    return {name: found[name] for name in names}
 
 
 def _lengths(shard: "DuckDBPyRelation", names: Sequence[str]) -> dict[str, int]:

@@ -23,7 +23,7 @@ from sklearn.datasets import load_sample_images
 
 from equipoise.audit import Run
 from equipoise.audit.local import COMMON_TYPES, IMAGE_TYPES
-from equipoise.audit.plan import IMAGES, SCHEMA, Shard
+from equipoise.audit.plan import IMAGES, SCHEMA, Shard, shard_size
 from equipoise.files import write_json
 from equipoise.images import encode_png
 from equipoise.probes import Probe, load_probe
@@ -62,7 +62,6 @@ def make_run(
     probes: Sequence[str] = PROBES,
     pictures: int = 48,
     side: int = 224,
-    shard_size: int = 256,
     seed: int = 0,
 ) -> Run:
     """A complete run.
@@ -75,15 +74,15 @@ def make_run(
         probes: some of `PROBES`.
         pictures: pictured images, spread evenly.
         side: height and width of the pictures.
-        shard_size: images in a shard.
         seed: of everything.
     """
     looks = _Looks(images, classes, pictures, side, seed)
     asked = {spec: load_probe(spec) for spec in probes}
     rungs = {f"l2-{0.25 * k:g}": 0.25 * k for k in range(classifiers)}
+    size = shard_size(images)
     shards = [
-        Shard(name, spec, first, min(first + shard_size, images), digest(spec, name, first)[:16])
-        for first in range(0, images, shard_size)
+        Shard(name, spec, first, min(first + size, images), digest(spec, name, first)[:16])
+        for first in range(0, images, size)
         for name, spec in [(None, IMAGES), *((name, spec) for name in rungs for spec in asked)]
     ]
     write_json(folder / "run.json", _record(shards, looks, rungs, asked))

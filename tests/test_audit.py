@@ -138,7 +138,7 @@ def test_a_killed_audit_ends_with_the_same_table(run, trained, tmp_path):
     script = script.replace(
         "import equipoise as eq\n",
         "import equipoise as eq\nfrom equipoise.audit import auditing\nfrom functools import partial\n"
-        "auditing.make_plan = partial(auditing.make_plan, shard_size=20)\n",
+        "auditing.make_plan = partial(auditing.make_plan, size=20)\n",
     )
     rng = random.Random(4)
     shards = tmp_path / "run" / "shards"

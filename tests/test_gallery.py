@@ -265,13 +265,13 @@ def test_too_many_pictures_are_compressed_and_then_thinned(reading):
     exhibits = gather(reading, Answers(reading))
     whole = inside(exhibits, 10_000_000)
     assert not whole.note and whole.side == 4
-    assert all(a.startswith("data:image/png;base64,") for a in whole.addresses.values())
+    assert all(a.startswith("data:image/png;base64,") for a in whole.addresses())
     few = inside(exhibits, 600)
     assert 0 < len(few.exhibits) < PICTURED
     assert f"{len(few.exhibits)} of {PICTURED} pictured images are shown" in few.note
     assert "--bundle" in few.note
-    assert all(a.startswith("data:image/webp;base64,") for a in few.addresses.values())
-    assert {p for e in few.exhibits for p in e.pictures()} == set(few.addresses)
+    assert all(a.startswith("data:image/webp;base64,") for a in few.addresses())
+    assert {p for e in few.exhibits for p in e.pictures()} == set(few.pictures)
 
 
 def test_numbers_leave_room_for_pictures(reading, run, tmp_path, monkeypatch):

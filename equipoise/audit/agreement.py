@@ -36,6 +36,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from equipoise.audit.intervals import (
     LEVEL,
@@ -175,7 +176,4 @@ def _alpha(sums: NDArray) -> NDArray:
 
 
 def _student(freedom: float) -> float:
-    # Half a second that only runs with people's answers need.
-    from scipy.stats import t  # noqa: PLC0415
-
-    return float(t.ppf((1 + LEVEL) / 2, max(1.0, freedom)))
+    return float(stdtrit(max(1.0, freedom), (1 + LEVEL) / 2))

@@ -6,6 +6,7 @@ the same identity has the same content, whoever computed it; the size of a batch
 it, since they change nothing.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from equipoise.images import Images
 from equipoise.probes import Probe
 from equipoise.streams import digest
 
-__all__ = ["IMAGES", "SCHEMA", "Plan", "Shard", "make_plan", "pictured_rows"]
+__all__ = ["IMAGES", "SCHEMA", "Plan", "Shard", "make_plan", "pictured_rows", "shard_size"]
 
 SCHEMA = 2
 """Version of the columns and of run.json; a change of meaning raises it."""
@@ -74,6 +75,15 @@ def pictured_rows(images: int, pictures: int) -> frozenset[int]:
     return frozenset(round(k * (images - 1) / max(1, shown - 1)) for k in range(shown))
 
 
+def shard_size(images: int) -> int:
+    """Images in a shard of an audit of so many: a hundredth of them, but 256 to 512.
+
+    Small ones lose less when a command is killed, and a range of large images has to fit in memory; many slow down
+    whoever reads the run, since opening one takes longer than reading what is in it.
+    """
+    return min(512, max(256, math.ceil(images / 100)))
+
+
 def make_plan(
     data: Images,
     classifiers: dict[str, Classifier],
@@ -82,10 +92,11 @@ def make_plan(
     seed: int,
     pictures: int,
     examined: int = 64,
-    shard_size: int = 256,
+    size: int | None = None,
 ) -> Plan:
-    """Cuts the audit into shards; nothing is computed but fingerprints."""
+    """Cuts the audit into shards of `size` images, of `shard_size` when None; nothing is computed but fingerprints."""
     n = len(data)
+    size = size or shard_size(n)
     pictured = pictured_rows(n, pictures)
     sample = np.random.default_rng(seed).choice(n, min(n, examined), replace=False)
     twice = frozenset(sample.tolist())
@@ -93,8 +104,8 @@ def make_plan(
     shape = data.shape
     nature = {name: digest(c.fingerprint(), c.behaviour(shape)) for name, c in classifiers.items()}
     shards = []
-    for first in range(0, n, shard_size):
-        last = min(first + shard_size, n)
+    for first in range(0, n, size):
+        last = min(first + size, n)
         rows = range(first, last)
         marked = [sorted(flagged & set(rows)) for flagged in (pictured, twice)]
         images = digest(data.fingerprint(rows), *marked, SCHEMA)

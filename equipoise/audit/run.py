@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from equipoise.audit.claims import Claim, read_claims, read_study
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Run", "find_run", "read_record"]
 
 _PICTURES = ("picture", "change", "amplification")
-_LEFT_OUT = (*_PICTURES, "strip", "classifier", "probe")
+_OF_IMAGES = ("id", "label", "group")
+_NO_ANSWERS = (*_OF_IMAGES, *_PICTURES, "strip", "classifier", "probe")
 
 
 def find_run(folder: Path) -> Path:
@@ -93,7 +94,8 @@ class Run:
         self.record = read_record(self.folder)
         self._connection = connect()
         self._columns: dict[tuple[str, str], dict[str, NDArray]] = {}
-        self._same: dict[str, NDArray] = {}
+        self._shown: dict[tuple[str, ...], dict[str, NDArray]] = {}
+        self._showing = Lock()
 
     def __repr__(self) -> str:
         return (
@@ -196,8 +198,9 @@ class Run:
         """The images that were audited: id, label, group, a digest of the pixels, and a PNG of those pictured."""
         return read_alike(self._connection, self.shards(IMAGES))
 
-    def pictures(self, probe: str) -> "DuckDBPyRelation":
-        """Rows of `probe` that have a picture, with `picture`, `change` (PNG) and `amplification`."""
+    def pictures(self, probe: str, classifiers: Sequence[str] | None = None) -> "DuckDBPyRelation":
+        """Rows of `probe` that have a picture, with `picture`, `change` (PNG) and `amplification`; of all classifiers
+        or of some."""
         about = self.record["data"]
         rows = sorted(pictured_rows(about["images"], about["pictures"]))
         # The other shards have none: only these are opened.
@@ -205,6 +208,7 @@ class Run:
             path
             for shard in self.record["shards"]
             if shard["probe"] == probe
+            and (classifiers is None or shard["classifier"] in classifiers)
             and bisect_left(rows, shard["first"]) < bisect_left(rows, shard["last"])
             and (path := self._paths.get(shard["file"]))
         ]
@@ -217,12 +221,7 @@ class Run:
         key = (probe, classifier)
         if key not in self._columns:
             files = self.shards(probe, classifier)
-            # A cursor of its own, so that several threads can read at once.
-            found = read_columns(self._connection.cursor(), files, _LEFT_OUT) if files else {}
-            for name in ("id", "label", "group"):
-                if name in found:
-                    found[name] = self._shared(name, found[name])
-            self._columns[key] = found
+            self._columns[key] = self._read(files) if files else {}
         return dict(self._columns[key])
 
     def read(self) -> None:
@@ -231,10 +230,17 @@ class Run:
         with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(lambda key: self.columns(*key), asked))
 
-    def _shared(self, name: str, values: NDArray) -> NDArray:
-        """The same values as they were read before: finished probes were asked about the same images."""
-        kept = self._same.setdefault(name, values)
-        return kept if np.array_equal(kept, values) else values
+    def _read(self, files: Sequence[Path]) -> dict[str, NDArray]:
+        """The columns of shards of one probe and classifier. What is known of the images is read once for all that are
+        as far as each other, since shards of one range are of the same images."""
+        # A cursor of its own, so that several threads can read at once.
+        connection = self._connection.cursor()
+        ranges = tuple(path.stem.rpartition("-")[0] for path in files)
+        with self._showing:
+            if ranges not in self._shown:
+                self._shown[ranges] = read_columns(connection, files, _OF_IMAGES.__contains__)
+        answers = read_columns(connection, files, lambda name: name not in _NO_ANSWERS)
+        return self._shown[ranges] | answers
 
     @cached_property
     def _summary(self) -> tuple[Statistic, ...]:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, bdtrik
+from scipy.special import bdtr, bdtrik, stdtrit
 
 from equipoise.audit.bootstrap import mean_ends, median_ends
 from equipoise.audit.groups import estimate_contrast, estimate_sensitivity, estimate_worst
@@ -117,9 +117,6 @@ def across_trainings(values: NDArray) -> Estimate:
 
     With fewer than two trainings or images there is no interval.
     """
-    # Half a second that only studies need.
-    from scipy.stats import t  # noqa: PLC0415
-
     values = np.asarray(values, dtype=float)
     trainings, images = values.shape
     mean = float(values.mean()) if values.size else math.nan
@@ -127,7 +124,7 @@ def across_trainings(values: NDArray) -> Estimate:
         return Estimate(mean, math.nan, math.nan, images, "none")
     half = math.hypot(
         *(
-            float(t.ppf((1 + LEVEL) / 2, len(means) - 1) * means.std(ddof=1) / len(means) ** 0.5)
+            float(stdtrit(len(means) - 1, (1 + LEVEL) / 2) * means.std(ddof=1) / len(means) ** 0.5)
             for means in (values.mean(1), values.mean(0))
         )
     )

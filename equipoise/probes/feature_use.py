@@ -31,7 +31,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from equipoise.attacks.input_gradient import input_gradient
 from equipoise.attacks.losses import log_odds
@@ -76,7 +75,7 @@ class LabelCorrelation:
     @cached_property
     def ranks(self) -> NDArray:
         """Of the ratios, from 1; those that tie share their mean rank."""
-        return rankdata(self.ratio)
+        return _ranks(self.ratio)
 
     @property
     def counts(self) -> list[int]:
@@ -223,6 +222,12 @@ def _mass(sizes: NDArray, found: LabelCorrelation) -> list[float] | None:
 
 def _agreement(sizes: NDArray, found: LabelCorrelation) -> float:
     """Spearman's correlation of sizes and ratios; NaN where either are all alike."""
-    ranks, others = rankdata(sizes) - (len(sizes) + 1) / 2, found.ranks - (len(sizes) + 1) / 2
+    ranks, others = _ranks(sizes) - (len(sizes) + 1) / 2, found.ranks - (len(sizes) + 1) / 2
     scale = np.linalg.norm(ranks) * np.linalg.norm(others)
     return float(ranks @ others / scale) if scale > 0 else float("nan")
+
+
+def _ranks(values: NDArray) -> NDArray:
+    from scipy.stats import rankdata  # noqa: PLC0415  half a second that every other command would take longer
+
+    return rankdata(values)

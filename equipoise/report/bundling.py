@@ -100,7 +100,7 @@ def _fill(folder: Path, reading: Reading) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(picture)
         side = max((longest_side(picture) for picture in list(addresses)[:1]), default=0)
-        return Hung(exhibits, addresses, "", side)
+        return Hung(exhibits, list(addresses), lambda: list(addresses.values()), "", side)
 
     gallery = hang(reading, place)
     if gallery.rows:

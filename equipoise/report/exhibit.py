@@ -19,7 +19,7 @@ from equipoise.processes import cores
 from equipoise.report.answers import Answers
 from equipoise.report.pictures import cut, size
 from equipoise.report.reading import Reading
-from equipoise.report.rows import listed
+from equipoise.report.rows import shared
 
 __all__ = ["Attacked", "Exhibit", "Other", "gather"]
 
@@ -117,10 +117,8 @@ def _strips(reading: Reading) -> list[tuple[str, bytes, list[int]]]:
     drawn = next(iter(reading.counterfactuals), None)
     if drawn is None or not reading.run.shards(drawn.spec):
         return []
-    # Strips are the same for all classifiers, so that those of the one asked most will do.
-    names = [judged.name for judged in reading.classifiers]
-    most = max(names, key=lambda name: len(reading.run.shards(drawn.spec, name)))
-    shown = reading.run.pictures(drawn.spec).filter(f"classifier IN ({listed([most])})")
+    # Strips are the same for all classifiers.
+    shown = reading.run.pictures(drawn.spec, shared(reading, drawn.spec))
     return shown.select("id", "picture", "strip").fetchall()
 
 

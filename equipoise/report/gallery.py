@@ -8,14 +8,17 @@ WebP, and if that is still too much, fewer images are pictured. The page's scrip
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
+from equipoise.processes import cores
 from equipoise.report.answers import Answers
 from equipoise.report.exhibit import Attacked, Exhibit, gather
 from equipoise.report.offline import embed
-from equipoise.report.pictures import data_uri, longest_side, webps
+from equipoise.report.pictures import data_uri, longest_side, webp, webps
 from equipoise.report.reading import Reading
 from equipoise.report.words import count
 
@@ -37,13 +40,15 @@ class Hung:
 
     Attributes:
         exhibits: those that are shown.
-        addresses: of each picture.
+        pictures: theirs, each once.
+        addresses: gives that of each picture, once they are all made.
         note: what was left out or shrunk, or nothing.
         side: the longest side of a picture, in pixels; 0 without any.
     """
 
     exhibits: Sequence[Exhibit]
-    addresses: dict[bytes, str]
+    pictures: Sequence[bytes]
+    addresses: Callable[[], list[str]]
     note: str
     side: int
 
@@ -61,7 +66,8 @@ class Gallery:
         note: what was left out or shrunk, or nothing.
         ratio: width of an image over its height.
         rounded: by how much numbers may be, as people write it.
-        data: JSON for the script.
+        described: what the script is told of rows and exhibits.
+        addresses: gives those of the pictures.
         source: the file that has the data, where the page does not.
     """
 
@@ -73,8 +79,14 @@ class Gallery:
     note: str
     ratio: float
     rounded: str
-    data: str
+    described: dict[str, Any]
+    addresses: Callable[[], list[str]]
     source: str = ""
+
+    @cached_property
+    def data(self) -> str:
+        """JSON for the script."""
+        return embed(self.described | {"pictures": self.addresses()})
 
 
 def hang(
@@ -88,7 +100,7 @@ def hang(
     """
     _, height, width = reading.record["data"]["shape"]
     if not reading.run.shards("images"):
-        return Gallery(0, [], [], 0, set(), "", width / height, "", "")
+        return Gallery(0, [], [], 0, set(), "", width / height, "", {}, list)
     answers = Answers(reading)
     columns = answers.columns()
     numbers = len(embed(columns))
@@ -103,7 +115,7 @@ def hang(
         )
         if has
     }
-    position = {picture: place for place, picture in enumerate(hung.addresses)}
+    position = {picture: place for place, picture in enumerate(hung.pictures)}
     data = {
         "classifiers": [judged.name for judged in reading.classifiers],
         "classes": reading.classes,
@@ -112,7 +124,6 @@ def hang(
         "threats": [[under.title, under.threat.radius] for under in reading.threats],
         "columns": columns,
         "exhibits": [_described(exhibit, position) for exhibit in hung.exhibits],
-        "pictures": list(hung.addresses.values()),
         "pixelated": hung.side <= 64,
         "shows": {"made": bool(reading.counterfactuals)} | dict.fromkeys(sorted(kinds), True),
     }
@@ -126,7 +137,8 @@ def hang(
         note=hung.note,
         ratio=width / height,
         rounded=f"{100 / 2 ** (answers.fraction + 1):.1g}%",
-        data=embed(data),
+        described=data,
+        addresses=hung.addresses,
     )
 
 
@@ -135,9 +147,8 @@ def inside(exhibits: Sequence[Exhibit], room: int) -> Hung:
     pictures = apart(exhibits)
     size = max((longest_side(picture) for picture in pictures[:1]), default=0)
     if sum(map(len, pictures)) <= room:
-        return Hung(
-            exhibits, {picture: data_uri("png", picture) for picture in pictures}, "", size
-        )
+        whole = [data_uri("png", picture) for picture in pictures]
+        return Hung(exhibits, pictures, lambda: whole, "", size)
     # A sample tells the size of all, so that every picture is encoded once.
     sample = pictures[:: max(1, len(pictures) // 50)]
 
@@ -154,9 +165,17 @@ def inside(exhibits: Sequence[Exhibit], room: int) -> Hung:
         pictures = apart(exhibits)
     smaller = f", and at most {side} pixels wide and high" if side < size else ""
     note += f"Pictures are compressed{smaller}; equipoise report with --bundle FOLDER keeps all as they are."
-    stored = zip(pictures, webps(pictures, side, side), strict=True)
-    addresses = {picture: data_uri("webp", content) for picture, content in stored}
-    return Hung(exhibits, addresses, note, min(size, side))
+    # Nobody waits for them until the page is put together, which has a core for itself.
+    pool = ThreadPoolExecutor(max(1, cores() - 1))
+    coming = [pool.submit(webp, picture, side, side) for picture in pictures]
+    pool.shutdown(wait=False)
+    return Hung(
+        exhibits,
+        pictures,
+        lambda: [data_uri("webp", shrunk.result()) for shrunk in coming],
+        note,
+        min(size, side),
+    )
 
 
 def apart(exhibits: Sequence[Exhibit]) -> list[bytes]:

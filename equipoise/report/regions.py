@@ -15,7 +15,7 @@ from equipoise.report.by_image import ByImage, paired
 from equipoise.report.figure import Figure, across
 from equipoise.report.lines import by_classifier
 from equipoise.report.reading import Reading
-from equipoise.report.rows import Picked, arrange
+from equipoise.report.rows import Picked, arrange, shared
 from equipoise.report.table import Table, among, cell
 from equipoise.report.words import count, percent, span
 from equipoise.store import lists
@@ -83,8 +83,8 @@ def lay_regions(reading: Reading) -> list[Noisy]:
                 _level(probe, levels[len(levels) // 2]),
                 figures,
                 _table(reading, spec, noise),
-                # The noise is the same for all classifiers, so that the first one's pictures will do.
-                arrange(reading, spec, lambda kept: kept[:1], most=PICTURED),
+                # The noise is the same for all classifiers.
+                arrange(reading, spec, shared(reading, spec), most=PICTURED),
                 max(
                     int((~lists(columns["object"])[0]).sum())
                     for judged in reading.classifiers

@@ -3,7 +3,7 @@
 Rows are the first pictured images of every class in turn, ordered by class, as everywhere on the page.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import zip_longest
@@ -13,7 +13,7 @@ from PIL import Image
 from equipoise.report.pictures import data_uri, webps
 from equipoise.report.reading import Reading
 
-__all__ = ["Picked", "Pictured", "arrange", "listed", "pick"]
+__all__ = ["Picked", "Pictured", "arrange", "listed", "pick", "shared"]
 
 ROWS = 10
 SIDE = 96
@@ -55,14 +55,13 @@ def pick(reading: Reading, spec: str) -> Picked:
     names = [
         judged.name for judged in reading.classifiers if reading.run.shards(spec, judged.name)
     ]
-    picked = arrange(reading, spec, lambda kept: names if set(names) <= set(kept) else ())
-    return replace(picked, heads=names)
+    return replace(arrange(reading, spec, names), heads=names)
 
 
 def arrange(
     reading: Reading,
     spec: str,
-    under: Callable[[list[str]], Sequence[str]],
+    names: Sequence[str],
     budget: int = BUDGET,
     *,
     most: int = ROWS,
@@ -72,40 +71,32 @@ def arrange(
     Arguments:
         reading: of the run.
         spec: of a probe that has pictures.
-        under: given the classifiers that an image has pictures of, says whose are shown; none leave the image out.
+        names: of the classifiers whose pictures are shown, of images that have one of each.
         budget: bytes of pictures, which only the first row may exceed.
         most: rows.
     """
     run = reading.run
-    if not run.shards("images") or not run.shards(spec):
+    if not run.shards("images") or not names:
         return Picked([], 1, pixelated=False)
     originals = reading.originals
     labels: dict[str, int] = {}
-    kept: dict[str, list[str]] = {}
-    for key, name, label in run.pictures(spec).select("id", "classifier", "label").fetchall():
+    kept: dict[str, dict[str, bytes]] = {}
+    about = run.pictures(spec, names).select("id", "label", "classifier", "picture")
+    for key, label, name, picture in about.fetchall():
         labels[key] = label
-        kept.setdefault(key, []).append(name)
-    shown = {key: under(names) for key, names in kept.items() if key in originals}
+        kept.setdefault(key, {})[name] = picture
     by_class: dict[int, list[str]] = {}
-    for key, names in shown.items():
-        if names:
+    for key, found in kept.items():
+        if key in originals and len(found) == len(names):
             by_class.setdefault(labels[key], []).append(key)
     turns = zip_longest(*(by_class[label] for label in sorted(by_class)))
     chosen = [key for turn in turns for key in turn if key is not None][:most]
-    among = f"id IN ({listed(chosen)})"
-    pictures = {
-        (key, name): picture
-        for key, name, picture in run.pictures(spec)
-        .filter(among)
-        .select("id", "classifier", "picture")
-        .fetchall()
-    }
     rows: list[Pictured] = []
     width, height, spent = 1, 1, 0
     for key in sorted(chosen, key=labels.__getitem__):
         with Image.open(BytesIO(originals[key])) as image:
             width, height = image.size
-        row = [originals[key], *(pictures[key, name] for name in shown[key])]
+        row = [originals[key], *(kept[key][name] for name in names)]
         kind = "png"
         if height > SIDE:
             row = webps(row, None, SIDE)
@@ -116,6 +107,14 @@ def arrange(
         original, *others = (data_uri(kind, picture) for picture in row)
         rows.append(Pictured(key, labels[key], reading.class_name(labels[key]), original, others))
     return Picked(rows, width / height, height <= 64)
+
+
+def shared(reading: Reading, spec: str) -> list[str]:
+    """The classifier asked most, whose pictures stand for all where they are the same for all."""
+    asked = {
+        judged.name: len(reading.run.shards(spec, judged.name)) for judged in reading.classifiers
+    }
+    return [max(asked, key=asked.__getitem__)] if any(asked.values()) else []
 
 
 def listed(ids: Sequence[str]) -> str:

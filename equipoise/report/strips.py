@@ -8,7 +8,7 @@ diagonal.
 from dataclasses import dataclass
 
 from equipoise.report.reading import Drawn, Reading
-from equipoise.report.rows import arrange, listed
+from equipoise.report.rows import arrange, listed, shared
 
 __all__ = ["Grid", "Strip", "Tile", "lay"]
 
@@ -59,14 +59,13 @@ class Grid:
 def lay(reading: Reading, drawn: Drawn) -> Grid | None:
     """The grid of a set; None when nothing is pictured."""
     run = reading.run
-    if not run.shards("images") or not run.shards(drawn.spec):
-        return None
-    # What a strip shows is the same for all classifiers, so that the first one's will do.
-    budget = BUDGET // len(reading.counterfactuals)
-    picked = arrange(reading, drawn.spec, lambda kept: kept[:1], budget)
+    # What a strip shows is the same for all classifiers.
+    names = shared(reading, drawn.spec)
+    picked = arrange(reading, drawn.spec, names, BUDGET // len(reading.counterfactuals))
     if not picked.rows:
         return None
-    shown = run.pictures(drawn.spec).filter(f"id IN ({listed([row.id for row in picked.rows])})")
+    shown = run.pictures(drawn.spec, names)
+    shown = shown.filter(f"id IN ({listed([row.id for row in picked.rows])})")
     classes: dict[str, list[int]] = dict(shown.select("id", "strip").fetchall())
     columns = sorted({c for strip in classes.values() for c in strip})
     in_columns = len(columns) <= COLUMNS

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from equipoise.audit import Claim, Estimate, judge
 from equipoise.audit.statistics import across_trainings
@@ -66,8 +67,6 @@ def sensitivity(shares: NDArray, labels: NDArray, seed: int = 0) -> Estimate:
         labels: of the digits.
         seed: of the resamples.
     """
-    from scipy.stats import t  # noqa: PLC0415  half a second that only studies need
-
     signs = np.array([1.0, -1.0])[: len(shares)]
 
     def of(weights: NDArray) -> NDArray:
@@ -85,7 +84,7 @@ def sensitivity(shares: NDArray, labels: NDArray, seed: int = 0) -> Estimate:
         drawn[:, place == label] = counts / some / len(sizes)
     over_digits = 1.96 * float(of(drawn).mean(1).std(ddof=1))
     trainings = len(each)
-    over_trainings = float(t.ppf(0.975, trainings - 1) * each.std(ddof=1) / math.sqrt(trainings))
+    over_trainings = float(stdtrit(trainings - 1, 0.975) * each.std(ddof=1) / math.sqrt(trainings))
     value, half = float(each.mean()), math.hypot(over_digits, over_trainings)
     if half < ROUNDING:
         return Estimate(value, math.nan, math.nan, len(labels), "none")

@@ -24,7 +24,6 @@ from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize, root_scalar
 from scipy.special import ndtr
 
 from equipoise.errors import EquipoiseError
@@ -237,6 +236,9 @@ class Dichotomy:
 
     def _minimise(self, lam: float, eps: float) -> tuple[float, float]:
         """The minimiser (w_1, v), neither negative."""
+        # A sixth of a second that most commands do not need.
+        from scipy.optimize import minimize  # noqa: PLC0415
+
         gain = 2 * self.p - 1 - eps
         # Without weak weights: the hinge has a kink at 1 / (1 - eps).
         alone = max(0.0, min(1 / (1 - eps), gain / lam)) if eps < 1 else 0.0
@@ -276,6 +278,8 @@ class Dichotomy:
             raise EquipoiseError(
                 f"svm finds no weight decay that gives weights of unit norm at eps_train={eps:g}: give lam."
             )
+        from scipy.optimize import root_scalar  # noqa: PLC0415
+
         return math.exp(root_scalar(excess, bracket=(low, high), xtol=1e-14).root)
 
 

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from equipoise.theory.active_sets import Bounded, Lasso, Point, solve
 
@@ -175,4 +174,7 @@ def _crossing(excess: Callable[[float], float], low: float, high: float) -> floa
         return low
     if excess(high) <= 0:
         return high
+    # A sixth of a second that most commands do not need.
+    from scipy.optimize import brentq  # noqa: PLC0415
+
     return float(brentq(excess, low, high, xtol=1e-300, rtol=8.9e-16, maxiter=1000))  # pyright: ignore

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit
 
 __all__ = ["minimise"]
@@ -51,6 +50,9 @@ class _Objective:
 
     def search(self) -> tuple[NDArray, float]:
         """L-BFGS-B in (u, v, b)."""
+        # A sixth of a second that most commands do not need.
+        from scipy.optimize import minimize  # noqa: PLC0415
+
         n = self.x.shape[1]
 
         def split(point: NDArray) -> tuple[NDArray, float, float]:
