@@ -151,9 +151,14 @@ def _print(comparison: "Comparison", verdicts: "tuple[Verdict, ...]") -> None:
         )
     for refusal in comparison.refusals:
         say(f"Not compared: {refusal}")
+    few = len(verdicts) <= MOST
     for v in verdicts:
+        if v.holds and not few:
+            continue
         found = v.reason or (signed if v.threshold.drop else amount)(v.value, v.unit)
         warned = f" ({v.warnings} checks speak against it)" if v.warnings else ""
         say(
             f"{'Holds' if v.holds else 'Fails'}: {v.who}: {v.metric}: {v.threshold}: {found}{warned}"
         )
+    if not few:
+        say(f"Holds: {sum(v.holds for v in verdicts)} of {len(verdicts)} thresholds.")
