@@ -289,7 +289,7 @@ def test_a_truncated_shard_is_computed_again(trained, tmp_path):
     assert [rows(again, probe) for probe in PROBES] == before
 
 
-@pytest.mark.parametrize("text", ["[]", '{"schema": 2}', "{", ""])
+@pytest.mark.parametrize("text", ["[]", '{"schema": 3}', "{", ""])
 def test_a_broken_run_json_is_named(text, trained, tmp_path):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(eq.EquipoiseError, match=r"run\.json|schema is None"):
@@ -336,7 +336,7 @@ def test_unknown_probes_of_a_run(run):
 
 def test_run_json_says_how_it_was_made(run, trained):
     record = run.record
-    assert record["schema"] == 2
+    assert record["schema"] == 3
     assert record["data"] | {"fingerprint": ""} == {
         "spec": "digits", "split": "test", "images": 300, "limit": 300, "classes": list("0123456789"),
         "shape": [1, 8, 8], "fingerprint": "", "pictures": 48, "examined": 64,

@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import torch
 
 from equipoise.audit.local import run_local
 from equipoise.audit.plan import SCHEMA, Plan, Shard, make_plan
+from equipoise.audit.repair import refuse_vanished, survey
 from equipoise.audit.run import Run, read_record
 from equipoise.classifiers import (
     IMAGENET,
@@ -25,11 +26,13 @@ from equipoise.classifiers import (
 )
 from equipoise.devices import choose_device
 from equipoise.errors import EquipoiseError
-from equipoise.files import write_json
+from equipoise.files import NotJSONError, read_json, remove_leftovers, write_json
 from equipoise.images import Images, load_images
+from equipoise.locks import NAME as LOCK
+from equipoise.locks import exclusive
 from equipoise.probes import Probe, load_probe
 from equipoise.progress import Progress
-from equipoise.store import is_whole, read_facts
+from equipoise.store import read_facts
 
 __all__ = ["audit", "check"]
 
@@ -56,7 +59,8 @@ def audit(
     """Asks every probe about every classifier and image, and keeps the answers in the folder `out`.
 
     Repeating the call goes on where it stopped; with another classifier or probe added, only what is missing is
-    measured. The run then holds what the latest call asked for.
+    measured. The run then holds what the latest call asked for. Every shard that is there is read in full: those that
+    are damaged are measured again, which a line on standard error and ``repaired`` in run.json say.
 
     Where the images say which of ImageNet's 1,000 outputs count as their classes, a classifier with so many is read as
     one of these classes (`equipoise.classifiers.read_as`).
@@ -80,7 +84,7 @@ def audit(
 
     Raises:
         EquipoiseError: for a classifier that fails its preflight, an image that cannot be read, a folder that holds
-            something else, a full disk.
+            something else or that another audit works in, a full disk.
     """
     if on != "local":
         raise EquipoiseError(f"Cannot audit on {on!r}: this version runs on 'local'.")
@@ -110,15 +114,34 @@ def audit(
     where = choose_device(device)
     judged = {name: _read(classifier.to(where), images) for name, classifier in judged.items()}
     plan = make_plan(images, judged, asked, seed=seed, pictures=pictures, examined=examined)
-    if not skip_broken:
-        _refuse_broken(plan, folder)
     record = _record(plan, limit=limit, pictures=pictures, device=where, command=command)
+    _refuse_strangers(folder)
+    with exclusive(folder, "audit into"):
+        return _carry_out(
+            plan, record, folder, device=where, batch=batch, skip_broken=skip_broken, shown=shown
+        )
+
+
+def _carry_out(
+    plan: Plan,
+    record: dict[str, Any],
+    folder: Path,
+    *,
+    device: torch.device,
+    batch: int,
+    skip_broken: bool,
+    shown: bool,
+) -> Run:
+    """Measures what `folder` lacks of the plan or holds damaged; `record` is run.json but for the classifiers."""
+    remove_leftovers(folder)
     before = _earlier(folder, record)
+    missing, record["repaired"] = survey(plan, folder, before)
+    if not skip_broken:
+        _refuse_broken(plan, folder, missing)
     record["classifiers"] = {
-        name: _describe(name, classifier, plan, where, before)
-        for name, classifier in judged.items()
+        name: _describe(name, classifier, plan, device, before)
+        for name, classifier in plan.classifiers.items()
     }
-    missing = [shard for shard in plan.shards if not is_whole(folder / shard.file)]
     if before:
         record["created"] = before["created"]
     if not missing and before and before["status"] == "complete":
@@ -131,11 +154,13 @@ def audit(
         ) as progress:
 
             def done(shard: Shard) -> None:
+                refuse_vanished(folder)
                 progress.advance(f"{shard.classifier or ''} {shard.probe}".strip())
 
             run_local(
-                plan, folder, missing, done, device=where, batch=batch, skip_broken=skip_broken
+                plan, folder, missing, done, device=device, batch=batch, skip_broken=skip_broken
             )
+        refuse_vanished(folder, plan)
         record |= {"status": "complete", "finished": _now()}
         write_json(folder / "run.json", record)
     return Run(folder)
@@ -211,10 +236,11 @@ def _load(text: str) -> Classifier:
     return classifier
 
 
-def _refuse_broken(plan: Plan, folder: Path) -> None:
+def _refuse_broken(plan: Plan, folder: Path, missing: Sequence[Shard]) -> None:
     """Stops when an earlier call left images out, which this call does not allow."""
-    described = [folder / shard.file for shard in plan.shards if shard.classifier is None]
-    for facts in read_facts([path for path in described if is_whole(path)]):
+    lacking = set(missing)
+    described = [s for s in plan.shards if s.classifier is None and s not in lacking]
+    for facts in read_facts([folder / shard.file for shard in described]):
         for name, reason in facts["broken"]:
             raise EquipoiseError(
                 f"Cannot read the image {name!r}, which an earlier call left out: {reason}. Repair or remove it, or "
@@ -279,22 +305,42 @@ def _record(
     }
 
 
-def _earlier(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
-    """run.json of an earlier call on the same images and seed.
+def _refuse_strangers(folder: Path) -> None:
+    """Refuses a folder that holds anything but a run, or the beginning of one.
 
     Raises:
-        EquipoiseError: when the folder holds anything else.
+        EquipoiseError: saying what it holds.
     """
     if folder.exists() and not folder.is_dir():
         raise EquipoiseError(f"Cannot audit into {folder}: it is a file. Choose another --out.")
-    if not (folder / "run.json").exists():
-        strangers = [path.name for path in folder.iterdir()] if folder.exists() else []
-        if strangers and "shards" not in strangers:
-            raise EquipoiseError(
-                f"Cannot audit into {folder}: it holds {len(strangers)} other files, such as {sorted(strangers)[0]!r}. "
-                "Choose an empty or new folder with --out."
-            )
+    if not folder.exists() or (folder / "run.json").exists():
+        return
+    found = [path.name for path in folder.iterdir()]
+    # What a kill leaves of the first write is no stranger, and neither is the lock of another audit.
+    strangers = [name for name in found if name != LOCK and not name.startswith(".run.json.")]
+    if strangers and "shards" not in strangers:
+        raise EquipoiseError(
+            f"Cannot audit into {folder}: it holds {len(strangers)} other files, such as {sorted(strangers)[0]!r}. "
+            "Choose an empty or new folder with --out."
+        )
+
+
+def _earlier(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+    """run.json of an earlier call on the same images and seed; None where there is none, or only what is left of one.
+
+    Raises:
+        EquipoiseError: when it is that of another run.
+    """
+    path = folder / "run.json"
+    if not path.exists():
         return None
+    try:
+        read_json(path)
+    except NotJSONError as error:
+        # It says nothing that this call does not know: shards are told apart by their names.
+        if (folder / "shards").is_dir():
+            return None
+        raise EquipoiseError(f"{error} Delete it, or choose another --out.") from None
     before = read_record(folder)
     for what, old, new in (
         (

@@ -19,8 +19,8 @@ from equipoise.streams import digest
 
 __all__ = ["IMAGES", "SCHEMA", "Plan", "Shard", "make_plan", "pictured_rows", "shard_size"]
 
-SCHEMA = 2
-"""Version of the columns and of run.json; a change of meaning raises it."""
+SCHEMA = 3
+"""Version of the columns, of run.json and of what shards say of themselves; a change of meaning raises it."""
 
 IMAGES = "images"
 """The name under which the images themselves are kept: ids, labels, groups, digests, thumbnails."""

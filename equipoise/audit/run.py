@@ -24,10 +24,18 @@ from equipoise.audit.plan import IMAGES, SCHEMA, pictured_rows
 from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
 from equipoise.errors import EquipoiseError, did_you_mean
-from equipoise.files import read_json
+from equipoise.files import NotJSONError, read_json
 from equipoise.probes import Adversarial, Standard, Transfer, load_probe
 from equipoise.processes import cores
-from equipoise.store import connect, is_whole, read_alike, read_columns, read_facts, read_shards
+from equipoise.store import (
+    connect,
+    find_damage,
+    is_whole,
+    read_alike,
+    read_columns,
+    read_facts,
+    read_shards,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -57,11 +65,17 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise EquipoiseError(
             f"Cannot open the run {str(folder)!r}: there is no run.json in it. Give the folder that an audit wrote."
         )
-    record = read_json(path)
+    try:
+        record = read_json(path)
+    except NotJSONError as error:
+        raise EquipoiseError(
+            f"{error} Repeat the audit that wrote it: run.json is written again, and sound shards are kept."
+        ) from None
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
         raise EquipoiseError(
-            f"Cannot open the run {str(folder)!r}: its schema is {schema!r}, this version of equipoise reads {SCHEMA}."
+            f"Cannot open the run {str(folder)!r}: its schema is {schema!r}, this version of equipoise reads {SCHEMA}. "
+            "Audit into another folder with --out."
         )
     lacking = {
         "status",
@@ -71,10 +85,12 @@ def read_record(folder: Path) -> dict[str, Any]:
         "probes",
         "classifiers",
         "shards",
+        "repaired",
     } - record.keys()
     if lacking:
         raise EquipoiseError(
-            f"Cannot open the run {str(folder)!r}: its run.json lacks {', '.join(sorted(lacking))}."
+            f"Cannot open the run {str(folder)!r}: its run.json lacks {', '.join(sorted(lacking))}. Delete that file "
+            "and repeat the audit: it is written again, and sound shards are kept."
         )
     return record
 
@@ -133,6 +149,18 @@ class Run:
             if shard["classifier"] is not None and (path := self._paths.get(shard["file"])):
                 found.setdefault((shard["probe"], shard["classifier"]), []).append(path)
         return found
+
+    def verify(self) -> dict[str, str]:
+        """Files of the shards that are not as they were written, and what is wrong with each, such as "its content has
+        changed"; none when all is well. Reads every byte, on all cores. What an unfinished run lacks is no damage.
+
+        Repeating the audit measures them again.
+        """
+        names = [shard["file"] for shard in self.record["shards"]]
+        if self.record["status"] != "complete":
+            names = [name for name in names if (self.folder / name).exists()]
+        found = find_damage([self.folder / name for name in names])
+        return {name: found[path] for name in names if (path := self.folder / name) in found}
 
     def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
         """Files of the finished shards, in the order of the plan; without a probe all but those of the images."""
