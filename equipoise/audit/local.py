@@ -140,7 +140,7 @@ def _measure(
                 notes += said
             writer.check()
         types = COMMON_TYPES | dict(plan.probes[shard.probe].types)
-        facts = {"notes": list(dict.fromkeys(notes))}
+        facts = {"notes": list(dict.fromkeys(notes))} | _engine(plan, shard)
     facts |= {
         "seconds": round(time.monotonic() - started, 3),
         "device": str(device),
@@ -164,6 +164,8 @@ def _question(
     """A shard's probe as a function of images, to its columns and notes."""
     assert shard.classifier is not None
     classifier, probe = plan.classifiers[shard.classifier], plan.probes[shard.probe]
+    if probe.searches:
+        classifier = plan.quick.get(shard.classifier, classifier)
     others = {n: c for n, c in plan.classifiers.items() if n != shard.classifier}
 
     def ask(batch: Batch) -> tuple[dict[str, NDArray], tuple[str, ...]]:
@@ -179,6 +181,14 @@ def _question(
         return _common(shard, batch) | answers.columns, answers.notes
 
     return ask
+
+
+def _engine(plan: Plan, shard: Shard) -> dict[str, object]:
+    """The engine of the shard's searches, where it is not the classifier itself."""
+    quick = plan.quick.get(shard.classifier or "")
+    if quick is None or not plan.probes[shard.probe].searches:
+        return {}
+    return {"engine": str(quick.engine)}
 
 
 def _common(shard: Shard, batch: Batch) -> dict[str, NDArray]:
