@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 
+from equipoise.audit.engines import Precision, choose_engines
 from equipoise.audit.local import run_local
 from equipoise.audit.plan import SCHEMA, Plan, Shard, make_plan
 from equipoise.audit.repair import refuse_vanished, survey
@@ -53,6 +54,7 @@ def audit(
     examined: int = 64,
     skip_broken: bool = False,
     device: str = "auto",
+    precision: Precision = "exact",
     command: str | None = None,
     shown: bool = True,
 ) -> Run:
@@ -73,12 +75,14 @@ def audit(
         on: where the work is done; in this process.
         limit: at most so many images, a random sample; all when None.
         seed: of the random streams and of the sample.
-        batch: images in a network call; changes speed and memory, no result.
+        batch: images in a network call; changes speed and memory, no result. Halved where memory runs out.
         pictures: how many images, spread evenly over the set, keep pictures for the page.
         examined: how many images, a random sample, probes look at a second time to see how far their answers can be
             trusted: attacks that failed are tried twice as long, for one.
         skip_broken: leave out images that cannot be read, and record them, instead of stopping.
         device: "auto", "cpu", "cuda" or "cuda:1".
+        precision: of searches: "exact" for the classifier's own arithmetic, "fast" for the fastest that a trial on this
+            machine finds. What is found is judged by the classifier itself either way.
         command: how the user asked, for the record; the process's own command line when None.
         shown: whether to show progress.
 
@@ -113,8 +117,15 @@ def audit(
         )
     where = choose_device(device)
     judged = {name: _read(classifier.to(where), images) for name, classifier in judged.items()}
-    plan = make_plan(images, judged, asked, seed=seed, pictures=pictures, examined=examined)
+    searched = judged if any(probe.searches for probe in asked) else {}
+    quick, engine = choose_engines(
+        precision, searched, images, device=where, batch=batch, seed=seed, folder=folder
+    )
+    plan = make_plan(
+        images, judged, asked, seed=seed, pictures=pictures, examined=examined, quick=quick
+    )
     record = _record(plan, limit=limit, pictures=pictures, device=where, command=command)
+    record["engine"] = engine
     _refuse_strangers(folder)
     with exclusive(folder, "audit into"):
         return _carry_out(

@@ -30,6 +30,7 @@ def audit(
     pictures: int = 48,
     skip_broken: bool = False,
     device: str = "auto",
+    precision: Literal["exact", "fast"] = "exact",
     log: list[str] | None = None,
 ) -> None:
     """Measure classifiers on images, and write a page.
@@ -70,6 +71,9 @@ def audit(
         Leave out images that cannot be read, and say so on the page, instead of stopping.
     device
         auto, cpu, cuda or cuda:1.
+    precision
+        Of attacks' searches: exact for each classifier's own arithmetic, fast for the fastest found by trying. What an
+        attack finds is judged in the classifier's own either way.
     log
         Whom to tell the summary at the end, several times if you like: tensorboard[:FOLDER], wandb[:PROJECT] or
         mlflow[:URI].
@@ -87,6 +91,7 @@ def audit(
             "--pictures": pictures != 48,
             "--skip-broken": skip_broken,
             "--device": device != "auto",
+            "--precision": precision != "exact",
         }
         for flag in (name for name, given in asked.items() if given):
             raise EquipoiseError(
@@ -115,6 +120,7 @@ def audit(
             pictures=pictures,
             skip_broken=skip_broken,
             device=device,
+            precision=precision,
         )
         written = write(run, run.folder / "report.html")
         page, note = written.path, written.note
