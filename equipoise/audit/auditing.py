@@ -5,14 +5,15 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from equipoise.audit.local import run_local
+from equipoise.audit.on_ray import run_on_ray
 from equipoise.audit.plan import SCHEMA, Plan, Shard, make_plan
 from equipoise.audit.run import Run, read_record
 from equipoise.classifiers import (
@@ -23,6 +24,7 @@ from equipoise.classifiers import (
     preflight,
     read_as,
 )
+from equipoise.cluster import Cluster, find_cluster
 from equipoise.devices import choose_device
 from equipoise.errors import EquipoiseError
 from equipoise.files import write_json
@@ -41,8 +43,11 @@ def audit(
     data: Images | str,
     probes: Iterable[Probe | str] = ("standard", "adversarial:l2:0.5"),
     out: str | Path = "runs/audit",
-    on: Literal["local"] = "local",
+    on: str = "local",
     *,
+    workers: int | None = None,
+    cpus_per_worker: float = 1.0,
+    gpus_per_worker: float | None = None,
     limit: int | None = None,
     seed: int = 0,
     batch: int = 128,
@@ -66,7 +71,11 @@ def audit(
         data: images or their spec, whose split "test" is taken.
         probes: probes or their specs.
         out: the run's folder.
-        on: where the work is done; in this process.
+        on: where the work is done: "local", in this process; "ray", by Ray on this machine or the cluster that it is
+            part of; or "ray://HOST:PORT", a cluster elsewhere. The answers are the same.
+        workers: of Ray, at most; as many as there is room for when None.
+        cpus_per_worker: of each, its threads.
+        gpus_per_worker: of each, 0.25 for four on a GPU; one where there are any when None.
         limit: at most so many images, a random sample; all when None.
         seed: of the random streams and of the sample.
         batch: images in a network call; changes speed and memory, no result.
@@ -80,10 +89,11 @@ def audit(
 
     Raises:
         EquipoiseError: for a classifier that fails its preflight, an image that cannot be read, a folder that holds
-            something else, a full disk.
+            something else, a full disk, a Ray that does not answer or has no room for a worker.
     """
-    if on != "local":
-        raise EquipoiseError(f"Cannot audit on {on!r}: this version runs on 'local'.")
+    cluster = find_cluster(
+        on, workers=workers, cpus=cpus_per_worker, gpus=gpus_per_worker, device=device
+    )
     for name, value, least in (
         ("batch", batch, 1),
         ("pictures", pictures, 0),
@@ -107,12 +117,13 @@ def audit(
         raise EquipoiseError(
             "Cannot audit without a probe: give at least one, such as 'standard'."
         )
-    where = choose_device(device)
+    where = choose_device(device if cluster is None or device == "cpu" else "auto")
     judged = {name: _read(classifier.to(where), images) for name, classifier in judged.items()}
     plan = make_plan(images, judged, asked, seed=seed, pictures=pictures, examined=examined)
     if not skip_broken:
         _refuse_broken(plan, folder)
     record = _record(plan, limit=limit, pictures=pictures, device=where, command=command)
+    record["machine"] |= {} if cluster is None else cluster.record()
     before = _earlier(folder, record)
     record["classifiers"] = {
         name: _describe(name, classifier, plan, where, before)
@@ -133,12 +144,37 @@ def audit(
             def done(shard: Shard) -> None:
                 progress.advance(f"{shard.classifier or ''} {shard.probe}".strip())
 
-            run_local(
-                plan, folder, missing, done, device=where, batch=batch, skip_broken=skip_broken
+            record["machine"] |= _measure(
+                plan,
+                folder,
+                missing,
+                done,
+                cluster=cluster,
+                device=where,
+                batch=batch,
+                skip_broken=skip_broken,
             )
         record |= {"status": "complete", "finished": _now()}
         write_json(folder / "run.json", record)
     return Run(folder)
+
+
+def _measure(
+    plan: Plan,
+    folder: Path,
+    missing: Sequence[Shard],
+    done: Callable[[Shard], None],
+    *,
+    cluster: Cluster | None,
+    device: torch.device,
+    **settings: Any,
+) -> dict[str, str]:
+    """Measures what is missing; gives what the record of the machine has to correct."""
+    if cluster is None:
+        run_local(plan, folder, missing, done, device=device, **settings)
+        return {}
+    devices = run_on_ray(plan, folder, missing, done, cluster=cluster, **settings)
+    return {"device": ", ".join(sorted(devices))}
 
 
 def check(

@@ -10,7 +10,7 @@ again.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from equipoise.cluster import Cluster
 from equipoise.errors import EquipoiseError
 from equipoise.files import checksum, read_json, write_atomically, write_json
 from equipoise.images.hugging_face import hugging_face_card, hugging_face_metadata
@@ -63,6 +64,7 @@ def write_set(
     size: int,
     make: Callable[[range, WriteSplit], dict[str, Any]],
     card: Callable[[Mapping[str, Any]], str],
+    cluster: Cluster | None = None,
 ) -> None:
     """Makes every shard that `folder` lacks.
 
@@ -74,21 +76,23 @@ def write_set(
         size: images that a shard is made of.
         make: makes of some rows of `images` what is written, and gives what the record says of the shard.
         card: the text of README.md, from the finished record.
+        cluster: whose workers make the shards, each with a copy of `make`; this process when None.
 
     Raises:
-        EquipoiseError: for a folder that holds something else, a full disk, and what `make` raises.
+        EquipoiseError: for a folder that holds something else, a full disk, a lost cluster, and what `make` raises.
     """
     shards = _earlier(folder, kind, record)
-    starts = range(0, len(images), size)
-    total = len(starts)
+    total = len(range(0, len(images), size))
     missing = [n for n in range(total) if str(n) not in shards]
-    facts = {"identity": record["identity"]}
-    metadata = hugging_face_metadata(kind.types, images.classes)
-
-    def write(n: int, split: str, columns: Mapping[str, NDArray]) -> dict[str, Any]:
-        file = f"data/{split}-{n:05d}-of-{total:05d}.parquet"
-        write_shard(folder / file, kind.types, columns, facts, metadata)
-        return {"file": file, "sha256": checksum(folder / file), "rows": len(columns["id"])}
+    shard = _Shard(
+        folder=folder,
+        types=kind.types,
+        facts={"identity": record["identity"]},
+        metadata=hugging_face_metadata(kind.types, images.classes),
+        images=len(images),
+        size=size,
+        make=make,
+    )
 
     def save() -> None:
         status = "complete" if len(shards) == total else "running"
@@ -98,15 +102,51 @@ def write_set(
     save()
     title = f"Making {kind.holds} in {folder}"
     with Progress(title, total=total, done=total - len(missing)) as progress:
-        for n in missing:
-            started = time.monotonic()
-            rows = range(starts[n], min(starts[n] + size, len(images)))
-            made = make(rows, partial(write, n))
-            shards[str(n)] = made | {"seconds": round(time.monotonic() - started, 3)}
+        for n, made in _made(shard, missing, cluster, folder / kind.record):
+            shards[str(n)] = made
             save()
             progress.advance()
     text = hugging_face_card(kind.splits, kind.tag, card({**record, "shards": shards}))
     write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shard:
+    """Makes and writes the shard of a number, in any process that sees the folder."""
+
+    folder: Path
+    types: Mapping[str, str]
+    facts: Mapping[str, Any]
+    metadata: Mapping[str, str]
+    images: int
+    size: int
+    make: Callable[[range, WriteSplit], dict[str, Any]]
+
+    def __call__(self, n: int) -> dict[str, Any]:
+        started = time.monotonic()
+        rows = range(n * self.size, min((n + 1) * self.size, self.images))
+        made = self.make(rows, partial(self._write, n))
+        return made | {"seconds": round(time.monotonic() - started, 3)}
+
+    def _write(self, n: int, split: str, columns: Mapping[str, NDArray]) -> dict[str, Any]:
+        total = len(range(0, self.images, self.size))
+        file = f"data/{split}-{n:05d}-of-{total:05d}.parquet"
+        write_shard(self.folder / file, self.types, columns, self.facts, self.metadata)
+        return {
+            "file": file,
+            "sha256": checksum(self.folder / file),
+            "rows": len(columns["id"]),
+        }
+
+
+def _made(
+    shard: _Shard, missing: Sequence[int], cluster: Cluster | None, record: Path
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What each of the missing shards is, in the order in which they are done."""
+    if cluster is None:
+        yield from ((n, shard(n)) for n in missing)
+    elif missing:
+        yield from cluster.spread(shard, missing, near=hash, shared=record)
 
 
 def source_facts(images: Images) -> dict[str, Any]:
