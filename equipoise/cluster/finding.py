@@ -4,8 +4,8 @@ import contextlib
 import os
 import secrets
 import shutil
+import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from equipoise.cluster.reach import answers, first_line, place, silently
 from equipoise.cluster.team import Team
-from equipoise.cluster.worker import Worker
+from equipoise.cluster.worker import Brief, Worker
 from equipoise.errors import EquipoiseError, did_you_mean, import_extra
 
 __all__ = ["Cluster", "find_cluster"]
@@ -82,10 +82,14 @@ def find_cluster(
         )
     if gpus is None and device != "auto":
         gpus = float(device == "cuda")
-    _ray()
     known = os.environ.get("RAY_ADDRESS", "") if on == "ray" else on
-    cluster = Cluster(on=on, address=known or None, workers=workers, cpus=cpus, gpus=gpus)
     host, port = place(known)
+    if on != "ray" and not port:
+        raise EquipoiseError(
+            f"Cannot work on {on!r}: write ray://HOST:PORT, its port 10001 mostly."
+        )
+    _ray()
+    cluster = Cluster(on=on, address=known or None, workers=workers, cpus=cpus, gpus=gpus)
     if port and not answers(host, port):
         whence = "" if known == on else " (RAY_ADDRESS)"
         raise EquipoiseError(
@@ -148,57 +152,44 @@ class Cluster:
             EquipoiseError: when Ray is lost, when there is no room for a worker, when three workers die of one item;
                 and whatever `work` raises.
         """
-        with self._connected() as ray:
+        with self.connected() as ray:
             gpus, size = self._room(ray)
-            brief = ray.put((work, str(shared), str(Path.cwd())))
+            # In a list, so that a worker itself fetches it, and can say what went wrong.
+            brief = Brief([ray.put(work)], str(shared), str(Path.cwd()), list(sys.path))
             kind = ray.remote(Worker).options(num_cpus=self.cpus, num_gpus=gpus)
 
             def hire() -> tuple[Any, Any]:
                 worker = kind.remote()
-                # In a list, so that the worker itself fetches it and can say what went wrong.
-                return worker, worker.begin.remote([brief], self.threads, gpus)
+                return worker, worker.begin.remote(brief, self.threads, gpus)
 
             with Team(ray, hire, size=size, near=near, pulse=self._pulse(ray)) as team:
                 yield from team.do(items)
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[Any]:
-        """Ray, connected to; disconnected from at the end, or stopped where it was our own, unless the caller already
-        was connected."""
+    def connected(self, **settings: Any) -> Iterator[Any]:
+        """The package ray, connected to the cluster until the end of the block; a caller's own connection is used, and
+        stays.
+
+        Arguments:
+            settings: of `ray.init`, for a Ray of our own.
+        """
         ray = _ray()
         if ray.is_initialized():
             yield ray
             return
+        quiet = {"logging_level": "ERROR", "log_to_driver": False}
         with contextlib.ExitStack() as stack:
-            # What Ray leaves open is its own affair.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                quiet = {"logging_level": "ERROR", "log_to_driver": False}
-                try:
-                    ray.init(address=self.address or "auto", **quiet)
-                except (ConnectionError, RuntimeError, ValueError) as error:
-                    if self.address is not None:
-                        raise EquipoiseError(
-                            f"Cannot connect to Ray at {self.address!r}: {first_line(error)}. Both sides need the "
-                            "same versions of Python and Ray."
-                        ) from None
-                    self._start(ray, stack, quiet)
+            try:
+                ray.init(address=self.address or "auto", **quiet)
+            except Exception as error:
+                if self.address is not None:
+                    raise EquipoiseError(
+                        f"Cannot connect to Ray at {self.address!r}: {first_line(error)}. Both sides need the same "
+                        "versions of Python and Ray."
+                    ) from None
+                _start(ray, stack, **quiet, **settings)
             stack.callback(silently, ray.shutdown)
             yield ray
-
-    def _start(self, ray: Any, stack: contextlib.ExitStack, quiet: dict[str, Any]) -> None:
-        """A Ray on this machine that ends with this process, whatever ends it."""
-        # Sockets lie in it, whose paths have to be short.
-        short = "/tmp" if Path("/tmp").is_dir() else None
-        folder = tempfile.mkdtemp(prefix="ray-", dir=short)
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
-            os.environ["RAY_AUTH_TOKEN"] = _TOKEN
-            stack.callback(os.environ.pop, "RAY_AUTH_TOKEN", None)
-        try:
-            ray.init(address="local", include_dashboard=False, _temp_dir=folder, **quiet)
-        except Exception as error:
-            raise EquipoiseError(f"Cannot start Ray here: {first_line(error)}.") from error
 
     def _pulse(self, ray: Any) -> list[tuple[str, int]]:
         """Where Ray listens that has to be alive: the cluster's door for clients, or its head and our own machine."""
@@ -235,6 +226,21 @@ class Cluster:
                 f"({has}). Ask for less (--workers, --cpus-per-worker, --gpus-per-worker), or add machines."
             )
         return gpus, self.workers or sum(fits)
+
+
+def _start(ray: Any, stack: contextlib.ExitStack, **settings: Any) -> None:
+    """A Ray on this machine that ends with this process, whatever ends it."""
+    # Sockets lie in it, whose paths have to be short.
+    short = "/tmp" if Path("/tmp").is_dir() else None
+    folder = tempfile.mkdtemp(prefix="ray-", dir=short)
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ["RAY_AUTH_TOKEN"] = _TOKEN
+        stack.callback(os.environ.pop, "RAY_AUTH_TOKEN", None)
+    try:
+        ray.init(address="local", include_dashboard=False, _temp_dir=folder, **settings)
+    except Exception as error:
+        raise EquipoiseError(f"Cannot start Ray here: {first_line(error)}.") from error
 
 
 def _ray() -> Any:
