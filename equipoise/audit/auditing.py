@@ -5,15 +5,16 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from equipoise.audit.engines import Precision, choose_engines
 from equipoise.audit.local import run_local
+from equipoise.audit.on_ray import run_on_ray
 from equipoise.audit.plan import SCHEMA, Plan, Shard, make_plan
 from equipoise.audit.repair import refuse_vanished, survey
 from equipoise.audit.run import Run, read_record
@@ -25,6 +26,7 @@ from equipoise.classifiers import (
     preflight,
     read_as,
 )
+from equipoise.cluster import Cluster, find_cluster
 from equipoise.devices import choose_device
 from equipoise.errors import EquipoiseError
 from equipoise.files import NotJSONError, read_json, remove_leftovers, write_json
@@ -45,8 +47,11 @@ def audit(
     data: Images | str,
     probes: Iterable[Probe | str] = ("standard", "adversarial:l2:0.5"),
     out: str | Path = "runs/audit",
-    on: Literal["local"] = "local",
+    on: str = "local",
     *,
+    workers: int | None = None,
+    cpus_per_worker: float = 1.0,
+    gpus_per_worker: float | None = None,
     limit: int | None = None,
     seed: int = 0,
     batch: int = 128,
@@ -72,7 +77,11 @@ def audit(
         data: images or their spec, whose split "test" is taken.
         probes: probes or their specs.
         out: the run's folder.
-        on: where the work is done; in this process.
+        on: where the work is done: "local", in this process; "ray", by Ray on this machine or the cluster that it is
+            part of; or "ray://HOST:PORT", a cluster elsewhere. The answers are the same.
+        workers: of Ray, at most; as many as there is room for when None.
+        cpus_per_worker: of each, its threads.
+        gpus_per_worker: of each, 0.25 for four on a GPU; one where there are any when None.
         limit: at most so many images, a random sample; all when None.
         seed: of the random streams and of the sample.
         batch: images in a network call; changes speed and memory, no result. Halved where memory runs out.
@@ -88,10 +97,12 @@ def audit(
 
     Raises:
         EquipoiseError: for a classifier that fails its preflight, an image that cannot be read, a folder that holds
-            something else or that another audit works in, a full disk.
+            something else or that another audit works in, a full disk, a Ray that does not answer or has no room for a
+            worker.
     """
-    if on != "local":
-        raise EquipoiseError(f"Cannot audit on {on!r}: this version runs on 'local'.")
+    cluster = find_cluster(
+        on, workers=workers, cpus=cpus_per_worker, gpus=gpus_per_worker, device=device
+    )
     for name, value, least in (
         ("batch", batch, 1),
         ("pictures", pictures, 0),
@@ -115,7 +126,7 @@ def audit(
         raise EquipoiseError(
             "Cannot audit without a probe: give at least one, such as 'standard'."
         )
-    where = choose_device(device)
+    where = choose_device(device if cluster is None or device == "cpu" else "auto")
     judged = {name: _read(classifier.to(where), images) for name, classifier in judged.items()}
     searched = judged if any(probe.searches for probe in asked) else {}
     quick, engine = choose_engines(
@@ -126,10 +137,18 @@ def audit(
     )
     record = _record(plan, limit=limit, pictures=pictures, device=where, command=command)
     record["engine"] = engine
+    record["machine"] |= {} if cluster is None else cluster.record()
     _refuse_strangers(folder)
     with exclusive(folder, "audit into"):
         return _carry_out(
-            plan, record, folder, device=where, batch=batch, skip_broken=skip_broken, shown=shown
+            plan,
+            record,
+            folder,
+            cluster=cluster,
+            device=where,
+            batch=batch,
+            skip_broken=skip_broken,
+            shown=shown,
         )
 
 
@@ -138,6 +157,7 @@ def _carry_out(
     record: dict[str, Any],
     folder: Path,
     *,
+    cluster: Cluster | None,
     device: torch.device,
     batch: int,
     skip_broken: bool,
@@ -168,13 +188,38 @@ def _carry_out(
                 refuse_vanished(folder)
                 progress.advance(f"{shard.classifier or ''} {shard.probe}".strip())
 
-            run_local(
-                plan, folder, missing, done, device=device, batch=batch, skip_broken=skip_broken
+            record["machine"] |= _measure(
+                plan,
+                folder,
+                missing,
+                done,
+                cluster=cluster,
+                device=device,
+                batch=batch,
+                skip_broken=skip_broken,
             )
         refuse_vanished(folder, plan)
         record |= {"status": "complete", "finished": _now()}
         write_json(folder / "run.json", record)
     return Run(folder)
+
+
+def _measure(
+    plan: Plan,
+    folder: Path,
+    missing: Sequence[Shard],
+    done: Callable[[Shard], None],
+    *,
+    cluster: Cluster | None,
+    device: torch.device,
+    **settings: Any,
+) -> dict[str, str]:
+    """Measures what is missing; gives what the record of the machine has to correct."""
+    if cluster is None:
+        run_local(plan, folder, missing, done, device=device, **settings)
+        return {}
+    devices = run_on_ray(plan, folder, missing, done, cluster=cluster, **settings)
+    return {"device": ", ".join(sorted(devices))}
 
 
 def check(

@@ -22,7 +22,10 @@ def audit(
     data: str | None = None,
     probe: list[str] | None = None,
     out: Path | None = None,
-    on: Literal["local"] = "local",
+    on: str = "local",
+    workers: int | None = None,
+    cpus_per_worker: float = 1.0,
+    gpus_per_worker: float | None = None,
     split: str = "test",
     limit: int | None = None,
     seed: int = 0,
@@ -56,7 +59,14 @@ def audit(
     out
         The run's folder; the page is written beside its shards as report.html. [default: runs/audit]
     on
-        Where the work is done.
+        Where the work is done: local, in this process; ray, by Ray on this machine or the cluster it is part of; or
+        ray://HOST:PORT.
+    workers
+        Of Ray, at most; as many as there is room for when left out.
+    cpus_per_worker
+        Threads of each.
+    gpus_per_worker
+        GPUs of each, 0.25 for four on one. [default: 1 where there are any]
     split
         Which part of the images.
     limit
@@ -84,6 +94,7 @@ def audit(
 
         asked = {
             "--probe": probe is not None,
+            "--on": on != "local",
             "--split": split != "test",
             "--limit": limit is not None,
             "--seed": seed != 0,
@@ -114,6 +125,9 @@ def audit(
             probe or ("standard", "adversarial:l2:0.5"),
             out or Path("runs/audit"),
             on,
+            workers=workers,
+            cpus_per_worker=cpus_per_worker,
+            gpus_per_worker=gpus_per_worker,
             limit=limit,
             seed=seed,
             batch=batch,

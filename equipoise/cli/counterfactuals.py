@@ -36,6 +36,10 @@ def counterfactuals(
     batch: int = 256,
     skip_broken: bool = False,
     device: str = "auto",
+    on: str = "local",
+    workers: int | None = None,
+    cpus_per_worker: float = 1.0,
+    gpus_per_worker: float | None = None,
 ) -> None:
     """Make counterfactuals of images: what each would look like if it were of another class.
 
@@ -92,6 +96,15 @@ def counterfactuals(
         Leave out images that cannot be read, and record them, instead of stopping.
     device
         auto, cpu, cuda or cuda:1.
+    on
+        Where the work is done: local, in this process; ray, by Ray on this machine or the cluster it is part of; or
+        ray://HOST:PORT.
+    workers
+        Of Ray, at most; as many as there is room for when left out.
+    cpus_per_worker
+        Threads of each.
+    gpus_per_worker
+        GPUs of each, 0.25 for four on one. [default: 1 where there are any]
     """
     from equipoise.classifiers import load_classifier
     from equipoise.counterfactuals import (
@@ -129,6 +142,10 @@ def counterfactuals(
         batch=batch,
         device=device,
         skip_broken=skip_broken,
+        on=on,
+        workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
     )
     classify = DiffusionClassifier(drawn_from)
     measure_quality(made, images, known, classify=classify, features=described)

@@ -3,11 +3,15 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from equipoise.classifiers import Classifier
+from equipoise.cluster import find_cluster
 from equipoise.counterfactuals.collection import FORMAT, SPLITS, CounterfactualSet
 from equipoise.counterfactuals.drawing import TYPES, VISIBLE, Drawing
 from equipoise.counterfactuals.sampler import Sampler
@@ -47,6 +51,10 @@ def make_set(
     batch: int = 256,
     device: str = "auto",
     skip_broken: bool = False,
+    on: str = "local",
+    workers: int | None = None,
+    cpus_per_worker: float = 1.0,
+    gpus_per_worker: float | None = None,
 ) -> CounterfactualSet:
     """Makes counterfactuals of every image into the folder `out`, with their controls, or goes on where it stopped.
 
@@ -63,11 +71,19 @@ def make_set(
         batch: counterfactuals in a denoiser call; changes speed and memory, no result.
         device: "auto", "cpu", "cuda" or "cuda:1".
         skip_broken: leave out originals that cannot be read, and record them, instead of stopping.
+        on: where the work is done: "local", in this process; "ray", by Ray on this machine or the cluster that it is
+            part of; or "ray://HOST:PORT", a cluster elsewhere. The set is the same.
+        workers: of Ray, at most; as many as there is room for when None.
+        cpus_per_worker: of each, its threads.
+        gpus_per_worker: of each, 0.25 for four on a GPU; one where there are any when None.
 
     Raises:
         EquipoiseError: for settings out of range, images that do not fit the denoiser, a folder that holds something
-            else, an original that cannot be read, a full disk.
+            else, an original that cannot be read, a full disk, a Ray that does not answer or has no room for a worker.
     """
+    cluster = find_cluster(
+        on, workers=workers, cpus=cpus_per_worker, gpus=gpus_per_worker, device=device
+    )
     others = len(images.classes) - 1
     for name, value, most in (
         ("per_class", per_class, math.inf),
@@ -94,23 +110,46 @@ def make_set(
         targets=others if targets is None else targets,
         seed=seed,
     )
-    folder, where = Path(out).expanduser(), choose_device(device)
+    folder = Path(out).expanduser()
+    make = _Make(images, drawing, batch, skip_broken, device if cluster is None else "auto")
+    if cluster is None:
+        choose_device(device)
+    else:
+        make.to("cpu")
+    if (folder / KIND.record).exists():
+        # Opening it refuses other formats.
+        CounterfactualSet(folder)
+    size = max(1, ROWS // ((drawing.targets + 1) * per_class))
+    record = _record(images, drawing)
+    write_set(images, folder, KIND, record, size=size, make=make, card=_card, cluster=cluster)
+    return CounterfactualSet(folder)
 
-    def make(rows: range, write: WriteSplit) -> dict[str, Any]:
-        for model in (sampler.denoiser, *oracles):
-            model.to(where)
-        originals = images.batch(rows, skip_broken, sampler.denoiser.shape)
-        splits = drawing(originals, where, batch)
+
+@dataclass(frozen=True)
+class _Make:
+    """Makes what a set has of some originals, in any process."""
+
+    images: Images
+    drawing: Drawing
+    batch: int
+    skip_broken: bool
+    device: str
+
+    def __call__(self, rows: range, write: WriteSplit) -> dict[str, Any]:
+        where = choose_device(self.device)
+        self.to(where)
+        shape = self.drawing.sampler.denoiser.shape
+        originals = self.images.batch(rows, self.skip_broken, shape)
+        splits = self.drawing(originals, where, self.batch)
         return {
             "originals": len(originals.ids),
             "broken": [[item.id, item.reason] for item in originals.broken],
             **{split: write(split, splits[split]) for split in SPLITS},
         }
 
-    size = max(1, ROWS // ((drawing.targets + 1) * per_class))
-    record = _record(images, drawing)
-    write_set(images, folder, KIND, record, size=size, make=make, card=_card)
-    return CounterfactualSet(folder)
+    def to(self, device: torch.device | str) -> None:
+        for model in (self.drawing.sampler.denoiser, *self.drawing.oracles):
+            model.to(device)
 
 
 def check_fit(images: Images, sampler: Sampler) -> None:

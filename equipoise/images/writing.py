@@ -10,13 +10,14 @@ record that is lost is written again from the files.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from equipoise.cluster import Cluster
 from equipoise.files import read_json, remove_leftovers, write_atomically, write_json
 from equipoise.images.hugging_face import hugging_face_card, hugging_face_metadata
 from equipoise.images.resuming import SetKind, earlier, refuse_strangers, shard_file, survey
@@ -40,6 +41,7 @@ def write_set(
     size: int,
     make: Callable[[range, WriteSplit], dict[str, Any]],
     card: Callable[[Mapping[str, Any]], str],
+    cluster: Cluster | None = None,
 ) -> None:
     """Makes every shard that `folder` lacks.
 
@@ -51,15 +53,16 @@ def write_set(
         size: images that a shard is made of.
         make: makes of some rows of `images` what is written, and gives what the record says of the shard.
         card: the text of README.md, from the finished record.
+        cluster: whose workers make the shards, each with a copy of `make`; this process when None.
 
     Raises:
-        EquipoiseError: for a folder that holds something else or that another process works in, a full disk, and what
-            `make` raises.
+        EquipoiseError: for a folder that holds something else or that another process works in, a full disk, a lost
+            cluster, and what `make` raises.
     """
     refuse_strangers(folder, kind)
     with exclusive(folder, f"make {kind.holds} in"):
         remove_leftovers(folder)
-        _fill(images, folder, kind, record, size=size, make=make)
+        _fill(images, folder, kind, record, size=size, make=make, cluster=cluster)
     text = hugging_face_card(kind.splits, kind.tag, card(read_json(folder / kind.record)))
     write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -72,14 +75,22 @@ def _fill(
     *,
     size: int,
     make: Callable[[range, WriteSplit], dict[str, Any]],
+    cluster: Cluster | None,
 ) -> None:
     """Makes the shards, and keeps the record."""
-    starts = range(0, len(images), size)
-    total = len(starts)
+    total = len(range(0, len(images), size))
     before = earlier(folder, kind, record)
     shards, repaired = survey(folder, kind, record, before, total)
     missing = [n for n in range(total) if str(n) not in shards]
-    metadata = hugging_face_metadata(kind.types, images.classes)
+    shard = _Shard(
+        folder=folder,
+        types=kind.types,
+        identity=record["identity"],
+        metadata=hugging_face_metadata(kind.types, images.classes),
+        images=len(images),
+        size=size,
+        make=make,
+    )
 
     def save() -> None:
         status = "complete" if len(shards) == total else "running"
@@ -90,29 +101,51 @@ def _fill(
     save()
     title = f"Making {kind.holds} in {folder}"
     with Progress(title, total=total, done=total - len(missing)) as progress:
-        for n in missing:
-            started, parts = time.monotonic(), dict[str, Mapping[str, NDArray]]()
-            rows = range(starts[n], min(starts[n] + size, len(images)))
-            made = make(rows, partial(_take, parts, n, total))
-            shards[str(n)] = made | {"seconds": round(time.monotonic() - started, 3)}
-            facts = {"identity": record["identity"], "made": shards[str(n)]}
-            for split, columns in parts.items():
-                file = folder / shard_file(split, n, total)
-                write_shard(file, kind.types, columns, facts, metadata)
+        for n, made in _made(shard, missing, cluster, folder / kind.record):
+            shards[str(n)] = made
             save()
             progress.advance()
 
 
-def _take(
-    parts: dict[str, Mapping[str, NDArray]],
-    n: int,
-    total: int,
-    split: str,
-    columns: Mapping[str, NDArray],
-) -> dict[str, Any]:
-    """A `WriteSplit` once the others are given: files say what the record says, and wait until that is known."""
-    parts[split] = columns
-    return {"file": shard_file(split, n, total), "rows": len(columns["id"])}
+@dataclass(frozen=True, kw_only=True)
+class _Shard:
+    """Makes and writes the shard of a number, in any process that sees the folder."""
+
+    folder: Path
+    types: Mapping[str, str]
+    identity: str
+    metadata: Mapping[str, str]
+    images: int
+    size: int
+    make: Callable[[range, WriteSplit], dict[str, Any]]
+
+    def __call__(self, n: int) -> dict[str, Any]:
+        started = time.monotonic()
+        total = len(range(0, self.images, self.size))
+        parts: dict[str, Mapping[str, NDArray]] = {}
+
+        def take(split: str, columns: Mapping[str, NDArray]) -> dict[str, Any]:
+            # Files say what the record says, and wait until that is known.
+            parts[split] = columns
+            return {"file": shard_file(split, n, total), "rows": len(columns["id"])}
+
+        made = self.make(range(n * self.size, min((n + 1) * self.size, self.images)), take)
+        made |= {"seconds": round(time.monotonic() - started, 3)}
+        facts = {"identity": self.identity, "made": made}
+        for split, columns in parts.items():
+            file = self.folder / shard_file(split, n, total)
+            write_shard(file, self.types, columns, facts, self.metadata)
+        return made
+
+
+def _made(
+    shard: _Shard, missing: Sequence[int], cluster: Cluster | None, record: Path
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What each of the missing shards is, in the order in which they are done."""
+    if cluster is None:
+        yield from ((n, shard(n)) for n in missing)
+    elif missing:
+        yield from cluster.spread(shard, missing, near=hash, shared=record)
 
 
 def source_facts(images: Images) -> dict[str, Any]:
