@@ -93,7 +93,8 @@ class _Measure:
             if name in asked or compared:
                 classifier.to(where)
         self.images.keep(unit.images())
-        measure_range(
+        # Where memory ran out, the smaller batch stays.
+        self.batch = measure_range(
             replace(self.plan, data=self.images),
             self.folder,
             shards,
