@@ -6,6 +6,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +32,7 @@ from equipoise.probes import Probe, load_probe
 from equipoise.progress import Progress
 from equipoise.store import is_whole, read_facts
 
-__all__ = ["audit", "check"]
+__all__ = ["Asked", "audit", "check", "look_around", "prepare"]
 
 _PREFLIGHT_IMAGES = 64
 
@@ -82,6 +83,60 @@ def audit(
         EquipoiseError: for a classifier that fails its preflight, an image that cannot be read, a folder that holds
             something else, a full disk.
     """
+    asked = prepare(
+        classifiers,
+        data,
+        probes,
+        out,
+        on,
+        limit=limit,
+        seed=seed,
+        batch=batch,
+        pictures=pictures,
+        examined=examined,
+        device=device,
+        command=command,
+    )
+    return _carry_out(asked, batch=batch, skip_broken=skip_broken, shown=shown)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An audit that was asked for and not begun.
+
+    Attributes:
+        plan: what is to be measured.
+        folder: the run's.
+        device: where it will be.
+        record: run.json but for the classifiers, status and end.
+    """
+
+    plan: Plan
+    folder: Path
+    device: torch.device
+    record: dict[str, Any]
+
+
+def prepare(
+    classifiers: Classifier | str | Iterable[Classifier | str],
+    data: Images | str,
+    probes: Iterable[Probe | str],
+    out: str | Path,
+    on: str = "local",
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    batch: int = 128,
+    pictures: int = 48,
+    examined: int = 64,
+    device: str = "auto",
+    command: str | None = None,
+) -> Asked:
+    """Loads and plans what `audit` asks for, from the same arguments; writes nothing.
+
+    Raises:
+        EquipoiseError: for arguments out of range, and whatever cannot be loaded.
+    """
     if on != "local":
         raise EquipoiseError(f"Cannot audit on {on!r}: this version runs on 'local'.")
     for name, value, least in (
@@ -110,15 +165,35 @@ def audit(
     where = choose_device(device)
     judged = {name: _read(classifier.to(where), images) for name, classifier in judged.items()}
     plan = make_plan(images, judged, asked, seed=seed, pictures=pictures, examined=examined)
+    record = _record(plan, limit=limit, pictures=pictures, device=where, command=command)
+    return Asked(plan, folder, where, record)
+
+
+def look_around(
+    asked: Asked, *, skip_broken: bool
+) -> tuple[list[Shard], dict[str, Any], dict[str, Any] | None]:
+    """What the folder lacks of the plan, what run.json is to say of the classifiers, and what an earlier call wrote
+    there; writes nothing.
+
+    Raises:
+        EquipoiseError: for a folder that holds something else, a classifier that fails its preflight.
+    """
+    plan, folder = asked.plan, asked.folder
     if not skip_broken:
         _refuse_broken(plan, folder)
-    record = _record(plan, limit=limit, pictures=pictures, device=where, command=command)
-    before = _earlier(folder, record)
-    record["classifiers"] = {
-        name: _describe(name, classifier, plan, where, before)
-        for name, classifier in judged.items()
+    before = _earlier(folder, asked.record)
+    described = {
+        name: _describe(name, classifier, plan, asked.device, before)
+        for name, classifier in plan.classifiers.items()
     }
     missing = [shard for shard in plan.shards if not is_whole(folder / shard.file)]
+    return missing, described, before
+
+
+def _carry_out(asked: Asked, *, batch: int, skip_broken: bool, shown: bool) -> Run:
+    """Measures what the folder lacks of the plan."""
+    plan, folder, record = asked.plan, asked.folder, asked.record
+    missing, record["classifiers"], before = look_around(asked, skip_broken=skip_broken)
     if before:
         record["created"] = before["created"]
     if not missing and before and before["status"] == "complete":
@@ -134,7 +209,13 @@ def audit(
                 progress.advance(f"{shard.classifier or ''} {shard.probe}".strip())
 
             run_local(
-                plan, folder, missing, done, device=where, batch=batch, skip_broken=skip_broken
+                plan,
+                folder,
+                missing,
+                done,
+                device=asked.device,
+                batch=batch,
+                skip_broken=skip_broken,
             )
         record |= {"status": "complete", "finished": _now()}
         write_json(folder / "run.json", record)
