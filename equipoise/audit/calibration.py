@@ -281,8 +281,18 @@ class Calibration:
             self.sizes[shard.probe] = Size(len(pictures), one, max(0.0, row), picture)
         return found
 
-    def load(self, rows: range) -> float:
-        """Seconds that reading, describing and writing the images of one range takes, for each image."""
+    def reading(self, rows: range) -> tuple[float, float]:
+        """Seconds that a shard of images takes whatever is in it, and those of reading and describing an image.
+
+        Arguments:
+            rows: neighbours, as in a shard.
+        """
+        # The first shard of a process warms up.
+        taken = [self._read_images(part) for part in (rows[:1], rows[:1], rows)]
+        each = max(0.0, taken[2] - taken[1]) / max(1, len(rows) - 1)
+        return max(0.0, taken[1] - each), each
+
+    def _read_images(self, rows: range) -> float:
         shard = Shard(None, IMAGES, rows.start, rows.stop, "images")
         before = self.clock()
         run_local(
@@ -296,7 +306,7 @@ class Calibration:
         )
         taken = self.clock() - before
         self._read(shard)
-        return taken / len(rows)
+        return taken
 
     def costs(self, name: str) -> CallCost:
         """What calls of a classifier cost, measured when it is first asked."""

@@ -183,18 +183,18 @@ def estimate_cost(
             plan, batches, Path(folder), device=asked.device, seconds=calibrate, clock=clock
         )
         ranges = list(dict.fromkeys((shard.first, shard.last) for shard in missing))
-        read = 0.0
+        opening = each = 0.0
         if ranges:
             first, last = ranges[len(ranges) // 2]
-            read = found.load(range(first, min(last, first + batch)))
+            opening, each = found.reading(range(first, min(last, first + batch)))
         found.run()
     rows = tuple(
         _expense(plan, missing, found, name, key)
         for name in plan.classifiers
         for key in plan.probes
     )
-    reading = read * sum(last - first for first, last in ranges)
-    writing = sum(found.shard_seconds(shard.probe) for shard in missing if shard.classifier)
+    reading = each * sum(last - first for first, last in ranges)
+    writing = sum(found.shard_seconds(s.probe) if s.classifier else opening for s in missing)
     measuring = sum(row.seconds for row in rows) + reading + writing
     error = math.hypot(*(row.error for row in rows)) / workers
     seconds = preparing + measuring / workers
