@@ -91,7 +91,7 @@ def test_pictures_are_kept_for_a_few_images_only(run):
 
 def test_repeating_computes_nothing(run, trained, monkeypatch):
     monkeypatch.setattr("equipoise.audit.auditing.run_local", None)
-    monkeypatch.setattr("equipoise.audit.auditing.preflight", None)
+    monkeypatch.setattr("equipoise.audit.checking.preflight", None)
     before = (run.folder / "run.json").read_bytes()
     again = eq.audit(trained, "digits", PROBES, run.folder, limit=300)
     assert rows(again) == rows(run)
@@ -137,8 +137,8 @@ def test_a_killed_audit_ends_with_the_same_table(run, trained, tmp_path):
     script = KILLED.format(rung=tmp_path / trained.name, probes=PROBES, out=tmp_path / "run")
     script = script.replace(
         "import equipoise as eq\n",
-        "import equipoise as eq\nfrom equipoise.audit import auditing\nfrom functools import partial\n"
-        "auditing.make_plan = partial(auditing.make_plan, size=20)\n",
+        "import equipoise as eq\nfrom equipoise.audit import preparing\nfrom functools import partial\n"
+        "preparing.make_plan = partial(preparing.make_plan, size=20)\n",
     )
     rng = random.Random(4)
     shards = tmp_path / "run" / "shards"

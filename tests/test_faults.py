@@ -24,7 +24,7 @@ from test_counterfactual_sets import brightness_oracle, grey_set, same_content, 
 
 import equipoise as eq
 from equipoise import locks
-from equipoise.audit import auditing
+from equipoise.audit import auditing, preparing
 from equipoise.classifiers import save_classifier
 from equipoise.cli import main
 from equipoise.counterfactuals import CounterfactualSet, make_set, making
@@ -40,7 +40,7 @@ DAY = 86_400
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(auditing, "make_plan", partial(auditing.make_plan, size=SIZE))
+    monkeypatch.setattr(preparing, "make_plan", partial(preparing.make_plan, size=SIZE))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def content(run):
 def whole(rung, tmp_path_factory):
     """An undisturbed run, and what it says."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(auditing, "make_plan", partial(auditing.make_plan, size=SIZE))
+        patch.setattr(preparing, "make_plan", partial(preparing.make_plan, size=SIZE))
         run = ask(rung, tmp_path_factory.mktemp("whole") / "run")
     assert len(run.shards()) == 2 * IMAGES / SIZE
     assert run.record["repaired"] == []
@@ -463,8 +463,8 @@ torch.set_num_threads(1)
 import equipoise as eq
 import equipoise.cli, equipoise.report.page
 from equipoise import files, locks, seals, store
-from equipoise.audit import auditing, local
-auditing.make_plan = partial(auditing.make_plan, size={size})
+from equipoise.audit import auditing, local, preparing
+preparing.make_plan = partial(preparing.make_plan, size={size})
 auditing.audit.__kwdefaults__["examined"] = 4
 folder, rung, probes = Path({folder!r}), {rung!r}, {probes!r}
 rng = random.Random(7)
@@ -494,7 +494,7 @@ STAGES = {{
     "before run.json": lambda: nth(auditing, "write_json", 1, die),
     "before the last run.json": lambda: nth(auditing, "write_json", 2, die),
     "when the lock is taken": lambda: nth(locks, "_me", 1, die),
-    "when shards are looked at": lambda: nth(auditing, "survey", 1, die),
+    "when shards are looked at": lambda: nth(preparing, "survey", 1, die),
 }}
 
 def shards():

@@ -16,7 +16,7 @@ from test_audit import photos, rows, two_class_net
 from test_counterfactual_sets import brightness_oracle, grey_set, sampler
 
 import equipoise as eq
-from equipoise.audit import auditing
+from equipoise.audit import preparing
 from equipoise.audit.plan import make_plan
 from equipoise.cluster import find_cluster
 from equipoise.cluster.team import DEATHS
@@ -39,7 +39,7 @@ def cluster():
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(auditing, "make_plan", partial(make_plan, size=20))
+    monkeypatch.setattr(preparing, "make_plan", partial(make_plan, size=20))
 
 
 def pair():
@@ -54,7 +54,7 @@ def audit(out, classifiers=None, **settings):
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(auditing, "make_plan", partial(make_plan, size=20))
+        patch.setattr(preparing, "make_plan", partial(make_plan, size=20))
         return audit(tmp_path_factory.mktemp("local") / "run")
 
 
@@ -248,8 +248,8 @@ def test_an_audit_outlives_its_workers(cluster, tmp_path):
 
 SCRIPT = """
 from functools import partial
-from equipoise.audit import auditing
-auditing.make_plan = partial(auditing.make_plan, size=20)
+from equipoise.audit import preparing
+preparing.make_plan = partial(preparing.make_plan, size=20)
 import sys, torch
 sys.path.insert(0, {tests!r})
 from test_ray import audit

@@ -1,45 +1,23 @@
 """The audit: classifiers x probes x images, resumed by repeating it."""
 
-import datetime
-import os
-import platform
-import shlex
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from equipoise.audit.engines import Precision, choose_engines
+from equipoise.audit.engines import Precision
 from equipoise.audit.local import run_local
 from equipoise.audit.on_ray import run_on_ray
-from equipoise.audit.plan import SCHEMA, Plan, Shard, make_plan
-from equipoise.audit.repair import refuse_vanished, survey
-from equipoise.audit.run import Run, read_record
-from equipoise.classifiers import (
-    IMAGENET,
-    Check,
-    Classifier,
-    load_classifier,
-    preflight,
-    read_as,
-)
-from equipoise.cluster import Cluster, find_cluster
-from equipoise.devices import choose_device
-from equipoise.errors import EquipoiseError
-from equipoise.files import NotJSONError, read_json, remove_leftovers, write_json
-from equipoise.images import Images, load_images
-from equipoise.locks import NAME as LOCK
+from equipoise.audit.plan import Shard
+from equipoise.audit.preparing import Asked, look_around, now, prepare
+from equipoise.audit.repair import refuse_vanished
+from equipoise.audit.run import Run
+from equipoise.classifiers import Classifier
+from equipoise.files import remove_leftovers, write_json
+from equipoise.images import Images
 from equipoise.locks import exclusive
-from equipoise.probes import Probe, load_probe
+from equipoise.probes import Probe
 from equipoise.progress import Progress
-from equipoise.store import read_facts
 
-__all__ = ["audit", "check"]
-
-_PREFLIGHT_IMAGES = 64
+__all__ = ["audit"]
 
 
 def audit(
@@ -100,79 +78,34 @@ def audit(
             something else or that another audit works in, a full disk, a Ray that does not answer or has no room for a
             worker.
     """
-    cluster = find_cluster(
-        on, workers=workers, cpus=cpus_per_worker, gpus=gpus_per_worker, device=device
+    asked = prepare(
+        classifiers,
+        data,
+        probes,
+        out,
+        on,
+        workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        limit=limit,
+        seed=seed,
+        batch=batch,
+        pictures=pictures,
+        examined=examined,
+        skip_broken=skip_broken,
+        device=device,
+        precision=precision,
+        command=command,
     )
-    for name, value, least in (
-        ("batch", batch, 1),
-        ("pictures", pictures, 0),
-        ("examined", examined, 0),
-    ):
-        if value < least:
-            raise EquipoiseError(f"Cannot audit with {name}={value}: it is at least {least}.")
-    folder = Path(out).expanduser()
-    images = load_images(data) if isinstance(data, str) else data
-    images = images.subset(limit, seed)
-    if not len(images):
-        raise EquipoiseError(f"Cannot audit on {images.spec!r}: it has no images.")
-    judged = _named(classifiers)
-    asked = [load_probe(probe) if isinstance(probe, str) else probe for probe in probes]
-    for probe in asked:
-        if load_probe(str(probe)) != probe:
-            raise EquipoiseError(
-                f"Cannot audit with {probe!r}: its spec {str(probe)!r} reads as another probe."
-            )
-    if not asked:
-        raise EquipoiseError(
-            "Cannot audit without a probe: give at least one, such as 'standard'."
-        )
-    where = choose_device(device if cluster is None or device == "cpu" else "auto")
-    judged = {name: _read(classifier.to(where), images) for name, classifier in judged.items()}
-    searched = judged if any(probe.searches for probe in asked) else {}
-    quick, engine = choose_engines(
-        precision, searched, images, device=where, batch=batch, seed=seed, folder=folder
-    )
-    plan = make_plan(
-        images, judged, asked, seed=seed, pictures=pictures, examined=examined, quick=quick
-    )
-    record = _record(plan, limit=limit, pictures=pictures, device=where, command=command)
-    record["engine"] = engine
-    record["machine"] |= {} if cluster is None else cluster.record()
-    _refuse_strangers(folder)
-    with exclusive(folder, "audit into"):
-        return _carry_out(
-            plan,
-            record,
-            folder,
-            cluster=cluster,
-            device=where,
-            batch=batch,
-            skip_broken=skip_broken,
-            shown=shown,
-        )
+    with exclusive(asked.folder, "audit into"):
+        return _carry_out(asked, shown=shown)
 
 
-def _carry_out(
-    plan: Plan,
-    record: dict[str, Any],
-    folder: Path,
-    *,
-    cluster: Cluster | None,
-    device: torch.device,
-    batch: int,
-    skip_broken: bool,
-    shown: bool,
-) -> Run:
-    """Measures what `folder` lacks of the plan or holds damaged; `record` is run.json but for the classifiers."""
+def _carry_out(asked: Asked, *, shown: bool) -> Run:
+    """Measures what the folder lacks of the plan or holds damaged."""
+    plan, folder, record = asked.plan, asked.folder, asked.record
     remove_leftovers(folder)
-    before = _earlier(folder, record)
-    missing, record["repaired"] = survey(plan, folder, before)
-    if not skip_broken:
-        _refuse_broken(plan, folder, missing)
-    record["classifiers"] = {
-        name: _describe(name, classifier, plan, device, before)
-        for name, classifier in plan.classifiers.items()
-    }
+    missing, before = look_around(asked)
     if before:
         record["created"] = before["created"]
     if not missing and before and before["status"] == "complete":
@@ -188,267 +121,21 @@ def _carry_out(
                 refuse_vanished(folder)
                 progress.advance(f"{shard.classifier or ''} {shard.probe}".strip())
 
-            record["machine"] |= _measure(
-                plan,
-                folder,
-                missing,
-                done,
-                cluster=cluster,
-                device=device,
-                batch=batch,
-                skip_broken=skip_broken,
-            )
+            record["machine"] |= _measure(asked, missing, done)
         refuse_vanished(folder, plan)
-        record |= {"status": "complete", "finished": _now()}
+        record |= {"status": "complete", "finished": now()}
         write_json(folder / "run.json", record)
     return Run(folder)
 
 
 def _measure(
-    plan: Plan,
-    folder: Path,
-    missing: Sequence[Shard],
-    done: Callable[[Shard], None],
-    *,
-    cluster: Cluster | None,
-    device: torch.device,
-    **settings: Any,
+    asked: Asked, missing: Sequence[Shard], done: Callable[[Shard], None]
 ) -> dict[str, str]:
     """Measures what is missing; gives what the record of the machine has to correct."""
-    if cluster is None:
-        run_local(plan, folder, missing, done, device=device, **settings)
+    plan, folder = asked.plan, asked.folder
+    settings = {"batch": asked.batch, "skip_broken": asked.skip_broken}
+    if asked.cluster is None:
+        run_local(plan, folder, missing, done, device=asked.device, **settings)
         return {}
-    devices = run_on_ray(plan, folder, missing, done, cluster=cluster, **settings)
+    devices = run_on_ray(plan, folder, missing, done, cluster=asked.cluster, **settings)
     return {"device": ", ".join(sorted(devices))}
-
-
-def check(
-    classifier: Classifier | str, data: Images | str, *, device: str = "auto"
-) -> tuple[Check, ...]:
-    """Preflight of one classifier on a random sample of 64 of the images; see `equipoise.classifiers.preflight`."""
-    judged = load_classifier(classifier) if isinstance(classifier, str) else classifier
-    images = load_images(data) if isinstance(data, str) else data
-    where = choose_device(device)
-    return _check(_read(judged.to(where), images), images, where, seed=0)
-
-
-def _check(
-    classifier: Classifier, images: Images, device: torch.device, seed: int
-) -> tuple[Check, ...]:
-    sample = images.subset(_PREFLIGHT_IMAGES, seed)
-    batch = sample.batch(range(len(sample)), skip_broken=True)
-    if not batch.ids:
-        raise EquipoiseError(
-            f"Cannot check on {images.spec!r}: none of {len(sample)} sampled images can be read."
-        )
-    return preflight(classifier, batch.images.to(device), batch.labels.to(device), images.classes)
-
-
-@torch.no_grad()
-def _read(classifier: Classifier, images: Images) -> Classifier:
-    """The classifier read as the classes of the images, where they say how and it has ImageNet's outputs."""
-    training = any(module.training for module in classifier.modules())
-    # Reading puts it into eval mode; what was not in it fails the preflight.
-    if images.outputs is None or training:
-        return classifier
-    try:
-        shown = torch.zeros(1, *images.shape, device=classifier.mean.device)
-        count = classifier.logits(shown).shape[-1]
-    except Exception:  # the preflight reports it
-        return classifier
-    if count != IMAGENET or count == len(images.classes):
-        return classifier
-    return read_as(classifier, images.classes, images.outputs)
-
-
-def _named(classifiers: Classifier | str | Iterable[Classifier | str]) -> dict[str, Classifier]:
-    if isinstance(classifiers, torch.nn.Module | str):
-        classifiers = [classifiers]
-    named: dict[str, Classifier] = {}
-    for item in classifiers:
-        classifier = _load(item) if isinstance(item, str) else item
-        if not isinstance(classifier, Classifier):
-            raise EquipoiseError(
-                f"Cannot audit a {type(classifier).__name__}: pass it through equipoise.wrap(net, mean=, std=) first."
-            )
-        if classifier.name in named:
-            raise EquipoiseError(
-                f"Cannot audit two classifiers called {classifier.name!r}: give one another name, as in "
-                "other=local:DIR, or with equipoise.wrap(..., name=)."
-            )
-        named[classifier.name] = classifier
-    if not named:
-        raise EquipoiseError("Cannot audit without a classifier: give at least one.")
-    return named
-
-
-def _load(text: str) -> Classifier:
-    """The classifier of a spec, or of ``name=spec``, which renames it."""
-    name, equals, spec = text.partition("=")
-    if not equals or ":" in name or "?" in name:
-        return load_classifier(text)
-    classifier = load_classifier(spec)
-    classifier.name = name
-    return classifier
-
-
-def _refuse_broken(plan: Plan, folder: Path, missing: Sequence[Shard]) -> None:
-    """Stops when an earlier call left images out, which this call does not allow."""
-    lacking = set(missing)
-    described = [s for s in plan.shards if s.classifier is None and s not in lacking]
-    for facts in read_facts([folder / shard.file for shard in described]):
-        for name, reason in facts["broken"]:
-            raise EquipoiseError(
-                f"Cannot read the image {name!r}, which an earlier call left out: {reason}. Repair or remove it, or "
-                "pass skip_broken=True (--skip-broken)."
-            )
-
-
-def _command() -> str:
-    """The command line of this process, `python -m equipoise` by its usual name."""
-    program = Path(sys.argv[0])
-    name = program.parent.name if program.name == "__main__.py" else program.name
-    return shlex.join([name, *sys.argv[1:]])
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _record(
-    plan: Plan, *, limit: int | None, pictures: int, device: torch.device, command: str | None
-) -> dict[str, Any]:
-    """run.json but for the classifiers, status and end."""
-    data = plan.data
-    packages = ("equipoise", "torch", "numpy", "duckdb", "pillow")
-    return {
-        "schema": SCHEMA,
-        "command": command or _command(),
-        "created": _now(),
-        "finished": None,
-        "seed": plan.seed,
-        "data": {
-            "spec": data.spec,
-            "split": data.split,
-            "images": len(data),
-            "limit": limit,
-            "classes": list(data.classes),
-            "shape": list(plan.shape),
-            "fingerprint": data.fingerprint(range(len(data))),
-            "pictures": pictures,
-            "examined": len(plan.examined),
-        },
-        "probes": {key: probe.nature() for key, probe in plan.probes.items()},
-        "probe_facts": {key: probe.facts() for key, probe in plan.probes.items()},
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in packages},
-        "machine": {
-            "device": str(device),
-            "threads": torch.get_num_threads(),
-            "cores": os.cpu_count(),
-            "system": platform.platform(terse=True),
-        },
-        "shards": [
-            {
-                "classifier": s.classifier,
-                "probe": s.probe,
-                "first": s.first,
-                "last": s.last,
-                "file": s.file,
-            }
-            for s in plan.shards
-        ],
-    }
-
-
-def _refuse_strangers(folder: Path) -> None:
-    """Refuses a folder that holds anything but a run, or the beginning of one.
-
-    Raises:
-        EquipoiseError: saying what it holds.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise EquipoiseError(f"Cannot audit into {folder}: it is a file. Choose another --out.")
-    if not folder.exists() or (folder / "run.json").exists():
-        return
-    found = [path.name for path in folder.iterdir()]
-    # What a kill leaves of the first write is no stranger, and neither is the lock of another audit.
-    strangers = [name for name in found if name != LOCK and not name.startswith(".run.json.")]
-    if strangers and "shards" not in strangers:
-        raise EquipoiseError(
-            f"Cannot audit into {folder}: it holds {len(strangers)} other files, such as {sorted(strangers)[0]!r}. "
-            "Choose an empty or new folder with --out."
-        )
-
-
-def _earlier(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
-    """run.json of an earlier call on the same images and seed; None where there is none, or only what is left of one.
-
-    Raises:
-        EquipoiseError: when it is that of another run.
-    """
-    path = folder / "run.json"
-    if not path.exists():
-        return None
-    try:
-        read_json(path)
-    except NotJSONError as error:
-        # It says nothing that this call does not know: shards are told apart by their names.
-        if (folder / "shards").is_dir():
-            return None
-        raise EquipoiseError(f"{error} Delete it, or choose another --out.") from None
-    before = read_record(folder)
-    for what, old, new in (
-        (
-            "the images",
-            f"{before['data']['spec']} ({before['data']['split']})",
-            f"{record['data']['spec']} ({record['data']['split']})",
-        ),
-        ("the limit", before["data"]["limit"], record["data"]["limit"]),
-        (
-            "the content of the images",
-            before["data"]["fingerprint"],
-            record["data"]["fingerprint"],
-        ),
-        ("the seed", before["seed"], record["seed"]),
-    ):
-        if old != new:
-            raise EquipoiseError(
-                f"Cannot audit into {folder}: it holds another run, in which {what} is {old}, not {new}. Choose "
-                "another --out, or delete that folder."
-            )
-    return before
-
-
-def _describe(
-    name: str,
-    classifier: Classifier,
-    plan: Plan,
-    device: torch.device,
-    before: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """What run.json says about a classifier, once its preflight has no failure.
-
-    Raises:
-        EquipoiseError: when the preflight fails.
-    """
-    fingerprint = plan.natures[name]
-    known = (before or {}).get("classifiers", {}).get(name, {})
-    if known.get("fingerprint") == fingerprint:
-        return known
-    checks = _check(classifier, plan.data, device, plan.seed)
-    failed = [c for c in checks if c.status == "fail"]
-    if failed:
-        raise EquipoiseError(
-            f"The classifier {name!r} failed its preflight ({failed[0].name}): {failed[0].finding}. {failed[0].remedy}"
-        )
-    return {
-        "fingerprint": fingerprint,
-        "parameters": sum(p.numel() for p in classifier.parameters()),
-        "facts": classifier.facts,
-        "beyond": list((classifier.classes or ())[len(plan.data.classes) :]),
-        "preflight": [
-            {"name": c.name, "status": c.status, "finding": c.finding, "remedy": c.remedy}
-            for c in checks
-        ],
-    }

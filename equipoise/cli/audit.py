@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from equipoise.cli.app import app, plain_table, say
+from equipoise.cli.dry_run import print_cost
 from equipoise.cli.tracking import check_loggers, tell
 from equipoise.errors import EquipoiseError
 
@@ -35,6 +36,8 @@ def audit(
     device: str = "auto",
     precision: Literal["exact", "fast"] = "exact",
     log: list[str] | None = None,
+    dry_run: bool = False,
+    calibrate: float = 10.0,
 ) -> None:
     """Measure classifiers on images, and write a page.
 
@@ -87,6 +90,10 @@ def audit(
     log
         Whom to tell the summary at the end, several times if you like: tensorboard[:FOLDER], wandb[:PROJECT] or
         mlflow[:URI].
+    dry_run
+        Only say what the audit would cost: shards, network passes, time, memory and disk.
+    calibrate
+        Seconds that --dry-run may measure for; more make it surer.
     """
     check_loggers(log)
     if not classifiers and data is None:
@@ -103,6 +110,7 @@ def audit(
             "--skip-broken": skip_broken,
             "--device": device != "auto",
             "--precision": precision != "exact",
+            "--dry-run": dry_run,
         }
         for flag in (name for name, given in asked.items() if given):
             raise EquipoiseError(
@@ -116,25 +124,38 @@ def audit(
                 f"An audit needs {missing} as well: equipoise audit local:runs/digits/ladder/l2-1 --data digits"
             )
         from equipoise.audit import audit as run_audit
+        from equipoise.audit import estimate_cost
         from equipoise.images import load_images
         from equipoise.report.page import write
 
-        run = run_audit(
+        out = out or Path("runs/audit")
+        asked = (
             classifiers,
             load_images(data, split),
             probe or ("standard", "adversarial:l2:0.5"),
-            out or Path("runs/audit"),
+        )
+        settings: dict[str, Any] = {
+            "limit": limit,
+            "seed": seed,
+            "batch": batch,
+            "pictures": pictures,
+            "skip_broken": skip_broken,
+            "device": device,
+            "precision": precision,
+        }
+        if dry_run:
+            shared = 1 if on == "local" or workers is None else workers
+            cost = estimate_cost(*asked, out, workers=shared, calibrate=calibrate, **settings)
+            print_cost(cost, out)
+            return
+        run = run_audit(
+            *asked,
+            out,
             on,
             workers=workers,
             cpus_per_worker=cpus_per_worker,
             gpus_per_worker=gpus_per_worker,
-            limit=limit,
-            seed=seed,
-            batch=batch,
-            pictures=pictures,
-            skip_broken=skip_broken,
-            device=device,
-            precision=precision,
+            **settings,
         )
         written = write(run, run.folder / "report.html")
         page, note = written.path, written.note

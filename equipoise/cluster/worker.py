@@ -4,7 +4,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Worker:
             os.chdir(brief.folder)
         sys.path += [folder for folder in brief.modules if folder not in sys.path]
         try:
-            self.work = ray.get(brief.work[0])
+            self.work: Callable[[Any], Any] = ray.get(brief.work[0])
         except Exception as error:
             raise EquipoiseError(
                 f"The worker on {here} cannot load its work: {first_line(error)}. Every machine needs the same "
