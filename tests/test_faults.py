@@ -180,6 +180,16 @@ def test_damaged_shards_are_measured_again_and_reported(copy, whole, rung, capfd
     assert capfd.readouterr().err == ""
 
 
+def test_readers_of_a_damaged_run_say_what_to_do(copy):
+    """Where they notice: `Run.verify` reads every byte, charts do not."""
+    path = copy / eq.Run(copy).record["shards"][1]["file"]
+    data = path.read_bytes()
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    path.write_bytes(data[:start] + b"\xff" * 8 + data[start + 8 :])
+    with pytest.raises(eq.EquipoiseError, match=r"Cannot read the shards.*equipoise verify"):
+        eq.Run(copy).summary()
+
+
 def test_repairs_that_were_interrupted_are_reported_still(copy, whole, rung, monkeypatch):
     file = eq.Run(copy).record["shards"][5]["file"]
     flip(copy / file)
@@ -252,6 +262,7 @@ def test_a_lock_names_its_holder_and_goes_when_it_is_killed(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True
     ) as holder:
+        assert holder.stdout is not None
         try:
             assert holder.stdout.readline() == "held\n"
             words = rf"process {holder.pid} on .+, since 20\d\d-.+ is at work there"
