@@ -37,6 +37,7 @@ def exclusive(folder: Path, work: str) -> Iterator[None]:
     from filelock import FileLock, Timeout  # noqa: PLC0415
 
     path = folder / NAME
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -69,6 +70,8 @@ def exclusive(folder: Path, work: str) -> Iterator[None]:
         # While it is still locked: who opened it before finds it gone and opens the next one.
         with contextlib.suppress(OSError):
             path.unlink()
+            if made:  # and nothing was written
+                folder.rmdir()
         lock.release()
 
 

@@ -8,8 +8,9 @@ its name and its checksum, see `equipoise.seals`.
 
 import errno
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,14 +109,31 @@ def find_damage(paths: Sequence[Path]) -> dict[Path, str]:
         return {path: reason for path, reason in found if reason}
 
 
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Says what to do where DuckDB finds that a file is damaged."""
+    import duckdb  # noqa: PLC0415
+
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = str(error).partition("\n")[0].rstrip(" .:")
+        raise EquipoiseError(
+            f"Cannot read the shards: {reason}. equipoise verify FOLDER lists what is damaged; repeating the command "
+            "that wrote the folder makes it again."
+        ) from error
+
+
 def read_shards(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "DuckDBPyRelation":
     """The rows of all shards, as a lazy relation; columns that only some shards have are NULL in the others."""
-    return connection.read_parquet([str(path) for path in paths], union_by_name=True)
+    with _reading():
+        return connection.read_parquet([str(path) for path in paths], union_by_name=True)
 
 
 def read_alike(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "DuckDBPyRelation":
     """The rows of shards that all have the same columns, as a lazy relation: the first one tells which."""
-    return connection.read_parquet([str(path) for path in paths])
+    with _reading():
+        return connection.read_parquet([str(path) for path in paths])
 
 
 def read_columns(
@@ -128,7 +146,17 @@ def read_columns(
         connection: to read with.
         paths: at least one.
         wanted: whether a column of that name is; at least one is.
+
+    Raises:
+        EquipoiseError: for a damaged shard, where DuckDB finds it damaged.
     """
+    with _reading():
+        return _read_columns(connection, paths, wanted)
+
+
+def _read_columns(
+    connection: "DuckDBPyConnection", paths: Sequence[Path], wanted: Callable[[str], bool]
+) -> dict[str, NDArray]:
     first = connection.read_parquet(str(paths[0]))
     kinds = dict(zip(first.columns, map(str, first.types), strict=True))
     names = [name for name in kinds if wanted(name)]
@@ -162,7 +190,7 @@ def _lengths(shard: "DuckDBPyRelation", names: Sequence[str]) -> dict[str, int]:
 def arrays(found: "DuckDBPyRelation | DuckDBPyConnection") -> dict[str, NDArray]:
     """The columns as arrays; a missing number is NaN, and other missing values are None."""
     columns = {}
-    with unbroken():
+    with _reading(), unbroken():
         fetched: dict[str, Any] = found.fetchnumpy()
     for name, values in fetched.items():
         missing, plain = np.ma.getmaskarray(values), np.ma.getdata(values)

@@ -180,6 +180,16 @@ def test_damaged_shards_are_measured_again_and_reported(copy, whole, rung, capfd
     assert capfd.readouterr().err == ""
 
 
+def test_readers_of_a_damaged_run_say_what_to_do(copy):
+    """Where they notice: `Run.verify` reads every byte, charts do not."""
+    path = copy / eq.Run(copy).record["shards"][1]["file"]
+    data = path.read_bytes()
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    path.write_bytes(data[:start] + b"\xff" * 8 + data[start + 8 :])
+    with pytest.raises(eq.EquipoiseError, match=r"Cannot read the shards.*equipoise verify"):
+        eq.Run(copy).summary()
+
+
 def test_repairs_that_were_interrupted_are_reported_still(copy, whole, rung, monkeypatch):
     file = eq.Run(copy).record["shards"][5]["file"]
     flip(copy / file)
@@ -252,6 +262,7 @@ def test_a_lock_names_its_holder_and_goes_when_it_is_killed(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True
     ) as holder:
+        assert holder.stdout is not None
         try:
             assert holder.stdout.readline() == "held\n"
             words = rf"process {holder.pid} on .+, since 20\d\d-.+ is at work there"
@@ -454,7 +465,7 @@ def test_a_clock_that_jumps_changes_nothing(whole, rung, tmp_path, monkeypatch, 
 # Signals
 
 NURSERY = """
-import json, os, random, signal, sys, time, warnings
+import json, os, random, shutil, signal, sys, time, warnings
 from functools import partial
 from pathlib import Path
 warnings.simplefilter("ignore")
@@ -469,8 +480,10 @@ auditing.audit.__kwdefaults__["examined"] = 4
 folder, rung, probes = Path({folder!r}), {rung!r}, {probes!r}
 rng = random.Random(7)
 
-def ask():
-    eq.audit("local:" + rung, "digits", probes, folder, limit={images}, batch=7, device="cpu", shown=False)
+TOTAL = 3 * {images} // {size}
+
+def ask(out=folder):
+    eq.audit("local:" + rung, "digits", probes, out, limit={images}, batch=7, device="cpu", shown=False)
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -500,8 +513,13 @@ STAGES = {{
 def shards():
     return len(list(folder.rglob("[!.]*.parquet")))
 
+def ended(child):
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+
 def attempt(before, number=None):
-    # A child of a process in which everything is imported: a fresh one would take seconds.
+    # A child of a process that has audited before: a fresh one would take seconds.
+    if shards() == TOTAL:
+        shutil.rmtree(folder)
     child = os.fork()
     if not child:
         try:
@@ -515,16 +533,17 @@ def attempt(before, number=None):
             traceback.print_exc()
             os._exit(99)
     if number is not None:
-        count, deadline = shards(), time.monotonic() + 60
+        count = shards()
         # Right after a shard, anywhere in the next, or anywhere at all.
         waits = rng.random() < 0.7
-        while waits and shards() == count and time.monotonic() < deadline:
+        while waits and shards() == count and not ended(child):
             time.sleep(0.0005)
         time.sleep(rng.uniform(0, 0.03))
         os.kill(child, number)
     status = os.waitpid(child, 0)[1]
     return os.waitstatus_to_exitcode(status)
 
+ask(Path({warm!r}))
 {drill}
 """
 
@@ -532,7 +551,7 @@ KILLS = """
 ends = {}
 for stage, before in STAGES.items():
     ends[stage] = attempt(before)
-for k in range(8):
+for k in range(12):
     ends[f"random {k}"] = attempt(lambda: None, signal.SIGKILL)
 print(json.dumps(ends))
 """
@@ -554,6 +573,7 @@ COMMAND = """
 
 def drilled(rung, folder, drill, work="ask()"):
     values = {"size": SIZE, "images": IMAGES, "folder": str(folder), "rung": str(rung)}
+    values["warm"] = str(folder.with_name("warm"))
     work = work.strip().replace("{images}", str(IMAGES))
     script = NURSERY.format(**values, probes=PROBES, work=work, drill=drill)
     found = subprocess.run(
@@ -570,7 +590,7 @@ def drilled(rung, folder, drill, work="ask()"):
 @pytest.mark.slow
 def test_sigkill_at_any_moment(whole, rung, tmp_path):
     ends, said = drilled(rung, tmp_path / "run", KILLS)
-    assert len(ends) == 16
+    assert len(ends) == 20
     staged = {stage: code for stage, code in ends.items() if not stage.startswith("random")}
     assert set(staged.values()) == {-signal.SIGKILL}
     assert set(ends.values()) <= {-signal.SIGKILL, 0}
@@ -612,7 +632,9 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     script, marks = tmp_path / "spreading.py", tmp_path / "marks"
     script.write_text(SPREADING)
     marks.mkdir()
-    process = subprocess.Popen([sys.executable, str(script), str(marks)])
+    # The package that is tested, wherever it is.
+    env = os.environ | {"PYTHONPATH": str(Path(eq.__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, str(script), str(marks)], env=env)
     deadline = time.monotonic() + 60
     try:
         while len(list(marks.iterdir())) < 2:

@@ -85,7 +85,6 @@ def read_record(folder: Path) -> dict[str, Any]:
         "probes",
         "classifiers",
         "shards",
-        "repaired",
     } - record.keys()
     if lacking:
         raise EquipoiseError(
