@@ -29,6 +29,7 @@ from equipoise.files import write_json
 from equipoise.images import Images, load_images
 from equipoise.probes import Probe, load_probe
 from equipoise.progress import Progress
+from equipoise.remote import Here, Mirror, place
 from equipoise.store import is_whole, read_facts
 
 __all__ = ["audit", "check"]
@@ -65,7 +66,7 @@ def audit(
         classifiers: classifiers or their specs.
         data: images or their spec, whose split "test" is taken.
         probes: probes or their specs.
-        out: the run's folder.
+        out: the run's folder, of this machine or behind an address such as ``s3://bucket/run`` (`equipoise.remote`).
         on: where the work is done; in this process.
         limit: at most so many images, a random sample; all when None.
         seed: of the random streams and of the sample.
@@ -91,7 +92,8 @@ def audit(
     ):
         if value < least:
             raise EquipoiseError(f"Cannot audit with {name}={value}: it is at least {least}.")
-    folder = Path(out).expanduser()
+    home = place(out)
+    folder = home.pull(shown=shown)
     images = load_images(data) if isinstance(data, str) else data
     images = images.subset(limit, seed)
     if not len(images):
@@ -113,32 +115,40 @@ def audit(
     if not skip_broken:
         _refuse_broken(plan, folder)
     record = _record(plan, limit=limit, pictures=pictures, device=where, command=command)
-    before = _earlier(folder, record)
+    before = _earlier(home, record)
     record["classifiers"] = {
         name: _describe(name, classifier, plan, where, before)
         for name, classifier in judged.items()
     }
+    home.resend(is_whole)
     missing = [shard for shard in plan.shards if not is_whole(folder / shard.file)]
     if before:
         record["created"] = before["created"]
     if not missing and before and before["status"] == "complete":
         record |= {key: before[key] for key in ("finished", "command", "versions", "machine")}
-    write_json(folder / "run.json", record | {"status": "running" if missing else "complete"})
+    _keep(home, record | {"status": "running" if missing else "complete"})
     if missing:
         finished = len(plan.shards) - len(missing)
         with Progress(
-            f"Auditing {folder}", total=len(plan.shards), done=finished, shown=shown
+            f"Auditing {home}", total=len(plan.shards), done=finished, shown=shown
         ) as progress:
 
             def done(shard: Shard) -> None:
+                home.push(shard.file)
                 progress.advance(f"{shard.classifier or ''} {shard.probe}".strip())
 
             run_local(
-                plan, folder, missing, done, device=where, batch=batch, skip_broken=skip_broken
+                plan,
+                home.drafts,
+                missing,
+                done,
+                device=where,
+                batch=batch,
+                skip_broken=skip_broken,
             )
         record |= {"status": "complete", "finished": _now()}
-        write_json(folder / "run.json", record)
-    return Run(folder)
+        _keep(home, record)
+    return Run(str(home))
 
 
 def check(
@@ -229,6 +239,11 @@ def _command() -> str:
     return shlex.join([name, *sys.argv[1:]])
 
 
+def _keep(home: Here | Mirror, record: dict[str, Any]) -> None:
+    write_json(home.drafts / "run.json", record)
+    home.push("run.json")
+
+
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
@@ -279,12 +294,13 @@ def _record(
     }
 
 
-def _earlier(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+def _earlier(home: Here | Mirror, record: dict[str, Any]) -> dict[str, Any] | None:
     """run.json of an earlier call on the same images and seed.
 
     Raises:
         EquipoiseError: when the folder holds anything else.
     """
+    folder = home.local
     if folder.exists() and not folder.is_dir():
         raise EquipoiseError(f"Cannot audit into {folder}: it is a file. Choose another --out.")
     if not (folder / "run.json").exists():
@@ -312,7 +328,7 @@ def _earlier(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     ):
         if old != new:
             raise EquipoiseError(
-                f"Cannot audit into {folder}: it holds another run, in which {what} is {old}, not {new}. Choose "
+                f"Cannot audit into {home}: it holds another run, in which {what} is {old}, not {new}. Choose "
                 "another --out, or delete that folder."
             )
     return before

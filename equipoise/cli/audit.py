@@ -11,6 +11,7 @@ from rich.table import Table
 from equipoise.cli.app import app, plain_table, say
 from equipoise.cli.tracking import check_loggers, tell
 from equipoise.errors import EquipoiseError
+from equipoise.remote import is_address, place
 
 __all__ = ["audit", "check", "print_summary", "report"]
 
@@ -21,7 +22,7 @@ def audit(
     *,
     data: str | None = None,
     probe: list[str] | None = None,
-    out: Path | None = None,
+    out: str | None = None,
     on: Literal["local"] = "local",
     split: str = "test",
     limit: int | None = None,
@@ -53,7 +54,8 @@ def audit(
         shift.
         When left out: standard and adversarial:l2:0.5.
     out
-        The run's folder; the page is written beside its shards as report.html. [default: runs/audit]
+        The run's folder, or an address such as s3://bucket/run; the page is written beside its shards as report.html.
+        [default: runs/audit]
     on
         Where the work is done.
     split
@@ -79,6 +81,7 @@ def audit(
         from equipoise.studies import embedded
 
         asked = {
+            f"--out {out}": out is not None and is_address(out),
             "--probe": probe is not None,
             "--split": split != "test",
             "--limit": limit is not None,
@@ -92,7 +95,7 @@ def audit(
             raise EquipoiseError(
                 f"{flag} needs classifiers and --data: the embedded default has its own settings."
             )
-        (run, page), note = embedded(out or Path("runs/digits")), ""
+        (run, page), note = embedded(Path(out or "runs/digits")), ""
     else:
         if not classifiers or data is None:
             missing = "a classifier" if data is not None else "--data"
@@ -103,11 +106,12 @@ def audit(
         from equipoise.images import load_images
         from equipoise.report.page import write
 
+        home = place(out or "runs/audit")
         run = run_audit(
             classifiers,
             load_images(data, split),
             probe or ("standard", "adversarial:l2:0.5"),
-            out or Path("runs/audit"),
+            str(home),
             on,
             limit=limit,
             seed=seed,
@@ -116,8 +120,8 @@ def audit(
             skip_broken=skip_broken,
             device=device,
         )
-        written = write(run, run.folder / "report.html")
-        page, note = written.path, written.note
+        note = write(run, home.drafts / "report.html").note
+        page = home.push("report.html")
     tell(run, log)
     print_summary(run)
     _say_page(page, note)
@@ -153,13 +157,13 @@ def check(classifier: str, *, data: str, split: str = "test", device: str = "aut
 
 
 @app.command
-def report(run: Path, *, out: Path | None = None, bundle: Path | None = None) -> None:
+def report(run: str, *, out: Path | None = None, bundle: Path | None = None) -> None:
     """Write the page of a run: one file, or a folder.
 
     Parameters
     ----------
     run
-        The folder that an audit or a study wrote.
+        The folder that an audit or a study wrote, or its address.
     out
         The page. [default: report.html in that folder]
     bundle
@@ -172,11 +176,12 @@ def report(run: Path, *, out: Path | None = None, bundle: Path | None = None) ->
     if out is not None or bundle is None:
         from equipoise.report.page import write
 
-        written = write(run, out or run / "report.html")
-        _say_page(written.path, written.note)
+        home = place(run)
+        written = write(run, out or home.drafts / "report.html")
+        _say_page(written.path if out else home.push("report.html"), written.note)
 
 
-def _say_page(page: Path, note: str) -> None:
+def _say_page(page: Path | str, note: str) -> None:
     say(f"Page: {page}")
     if note:
         say(note)
