@@ -218,7 +218,8 @@ class Mirror:
         return local
 
     def push(self, name: str) -> str:
-        """Sends the draft called `name`, waiting for the network where there is none; it then is in the mirror too.
+        """Sends the draft called `name`, waiting for the network where there is none; what is of a run then is in the mirror
+        too.
 
         Returns:
             its address.
@@ -240,9 +241,12 @@ class Mirror:
                 if wait is None or _is_lasting(error):
                     raise self._trouble("send", name, error) from error
                 time.sleep(wait)
-        target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
-            draft.replace(target)
+            if _OF_A_RUN.fullmatch(name):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                draft.replace(target)
+            else:
+                draft.unlink()
         return address
 
     def resend(self, whole: Callable[[Path], bool]) -> None:
