@@ -218,8 +218,7 @@ class Mirror:
         return local
 
     def push(self, name: str) -> str:
-        """Sends the draft called `name`, waiting for the network where there is none; what is of a run then is in the mirror
-        too.
+        """Sends the draft called `name`, waiting for the network where there is none, and moves it into the mirror.
 
         Returns:
             its address.
@@ -371,7 +370,7 @@ class Mirror:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         if isinstance(error, PermissionError):
             remedy = "See to the rights of whoever the environment logs in: AWS_PROFILE, for one."
-        elif "Credentials" in type(error).__name__:
+        elif re.search("Credentials|Profile", type(error).__name__):
             remedy = "Log in by the environment: AWS_PROFILE, for one."
         elif isinstance(error, FileNotFoundError):
             reason = "there is no such bucket or file"

@@ -141,6 +141,17 @@ def test_shards_that_the_address_lost_are_measured_again(local, judged, address,
     assert rows(run) == rows(local)
 
 
+def test_a_shard_that_is_damaged_there_is_replaced(local, judged, held, monkeypatch, machine):
+    system, path = MemoryFileSystem(), f"{held}/{shards(held)[0]}"
+    system.pipe_file(path, bytes(system.size(path)))
+    assert len(eq.Run(held).finished) == 4
+    with counted(monkeypatch) as found:
+        run = eq.audit(judged, "digits", PROBES, held, **SETTINGS)
+    assert len(found) == 1 and rows(run) == rows(local)
+    machine("another")
+    assert rows(eq.Run(held)) == rows(local)
+
+
 def test_what_could_not_be_sent_is_sent_by_the_repeated_call(local, judged, address, monkeypatch):
     usual, waits = MemoryFileSystem.put_file, []
 
@@ -283,11 +294,11 @@ def test_names_that_would_leave_the_mirror_are_refused(held, name, monkeypatch, 
     monkeypatch.setattr(
         MemoryFileSystem, "find", lambda *_, **__: {f"{root}/{name}": {"size": 1, "type": "file"}}
     )
-    before = {path for path in tmp_path.rglob("*")}
+    before = set(tmp_path.rglob("*"))
     for call in (Mirror(held).pull, lambda: eq.Run(held)):
         with pytest.raises(EquipoiseError, match="outside the folder"):
             call()
-    assert {path for path in tmp_path.rglob("*")} == before
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_addresses_share_no_folder(machine, monkeypatch):
