@@ -1,5 +1,6 @@
 """Runs behind an address: the same as in a folder, whatever dies on the way, and nothing written outside the mirror."""
 
+import os
 import pickle
 import shutil
 import sys
@@ -13,7 +14,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 from starlette.testclient import TestClient
 
 import equipoise as eq
-from equipoise import remote
 from equipoise.audit.local import measure_range
 from equipoise.audit.plan import make_plan
 from equipoise.classifiers import save_classifier
@@ -21,6 +21,7 @@ from equipoise.cli import main
 from equipoise.errors import EquipoiseError
 from equipoise.probes import load_probe
 from equipoise.remote import Here, Mirror, place
+from equipoise.remote import mirror as copying
 from equipoise.view import application
 from equipoise.view.fetching import SECONDS, Fetching
 from equipoise.view.server import ASK
@@ -161,10 +162,10 @@ def test_what_could_not_be_sent_is_sent_by_the_repeated_call(local, judged, addr
         usual(self, source, target, *rest, **more)
 
     monkeypatch.setattr(MemoryFileSystem, "put_file", put_file)
-    monkeypatch.setattr(remote.time, "sleep", waits.append)
+    monkeypatch.setattr(copying.time, "sleep", waits.append)
     with pytest.raises(EquipoiseError, match=r"Cannot send memory://.*no route to host\. See"):
         eq.audit(judged, "digits", PROBES, address, **SETTINGS)
-    assert tuple(waits) == remote.WAITS
+    assert tuple(waits) == copying.WAITS
     sent = shards(address)
     monkeypatch.setattr(MemoryFileSystem, "put_file", usual)
     with counted(monkeypatch) as found:
@@ -182,8 +183,7 @@ def test_a_short_outage_is_waited_for_and_a_refusal_is_not(address, monkeypatch)
         usual(self, *rest, **more)
 
     monkeypatch.setattr(MemoryFileSystem, "put_file", put_file)
-    monkeypatch.setattr(remote.time, "sleep", waits.append)
-    mirror.drafts.mkdir(parents=True)
+    monkeypatch.setattr(copying.time, "sleep", waits.append)
     (mirror.drafts / "run.json").write_text("{}")
     assert mirror.push("run.json") == f"{address}/run.json"
     assert waits == [1, 2] and mirror.names() == {"run.json": 2}
@@ -281,7 +281,7 @@ def test_a_shard_that_comes_in_half_is_no_shard(held, monkeypatch):
 
 def test_a_run_too_large_for_the_disk_is_refused_before_it_is_fetched(held, monkeypatch):
     usage = shutil.disk_usage("/")._replace(free=1000)
-    monkeypatch.setattr(remote.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(copying.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(EquipoiseError, match="EQUIPOISE_CACHE"):
         eq.Run(held)
 
@@ -299,6 +299,21 @@ def test_names_that_would_leave_the_mirror_are_refused(held, name, monkeypatch, 
         with pytest.raises(EquipoiseError, match="outside the folder"):
             call()
     assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_cache_that_cannot_be_made_is_named(held, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EQUIPOISE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(
+        EquipoiseError, match=r"Cannot make .*Name another folder by EQUIPOISE_CACHE"
+    ):
+        eq.Run(held)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_nobody_else_reads_what_was_fetched(held, machine):
+    Mirror(held).pull()
+    assert [path.stat().st_mode & 0o777 for path in machine("cache").glob("remote/*")] == [0o700]
 
 
 def test_addresses_share_no_folder(machine, monkeypatch):

@@ -134,14 +134,17 @@ def audit(
         ) as progress:
 
             def done(shard: Shard) -> None:
-                home.push(shard.file)
                 progress.advance(f"{shard.classifier or ''} {shard.probe}".strip())
+
+            def send(shard: Shard) -> None:
+                home.push(shard.file)
+                done(shard)
 
             run_local(
                 plan,
                 home.drafts,
                 missing,
-                done,
+                send,
                 device=where,
                 batch=batch,
                 skip_broken=skip_broken,
