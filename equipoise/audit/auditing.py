@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from equipoise.audit.engines import Precision
 from equipoise.audit.local import run_local
@@ -16,6 +17,8 @@ from equipoise.images import Images
 from equipoise.locks import exclusive
 from equipoise.probes import Probe
 from equipoise.progress import Progress
+from equipoise.remote import Here, Mirror
+from equipoise.store import is_whole
 
 __all__ = ["audit"]
 
@@ -54,7 +57,7 @@ def audit(
         classifiers: classifiers or their specs.
         data: images or their spec, whose split "test" is taken.
         probes: probes or their specs.
-        out: the run's folder.
+        out: the run's folder, of this machine or behind an address such as ``s3://bucket/run`` (`equipoise.remote`).
         on: where the work is done: "local", in this process; "ray", by Ray on this machine or the cluster that it is
             part of; or "ray://HOST:PORT", a cluster elsewhere. The answers are the same.
         workers: of Ray, at most; as many as there is room for when None.
@@ -97,45 +100,57 @@ def audit(
         precision=precision,
         command=command,
     )
-    with exclusive(asked.folder, "audit into"):
-        return _carry_out(asked, shown=shown)
+    with exclusive(asked.home.local, "audit into"):
+        _carry_out(asked, shown=shown)
+    return Run(str(asked.home))
 
 
-def _carry_out(asked: Asked, *, shown: bool) -> Run:
+def _carry_out(asked: Asked, *, shown: bool) -> None:
     """Measures what the folder lacks of the plan or holds damaged."""
-    plan, folder, record = asked.plan, asked.folder, asked.record
-    remove_leftovers(folder)
+    plan, home, record = asked.plan, asked.home, asked.record
+    for folder in dict.fromkeys((home.local, home.drafts)):
+        remove_leftovers(folder)
+    home.resend(is_whole)
     missing, before = look_around(asked)
     if before:
         record["created"] = before["created"]
     if not missing and before and before["status"] == "complete":
         record |= {key: before[key] for key in ("finished", "command", "versions", "machine")}
-    write_json(folder / "run.json", record | {"status": "running" if missing else "complete"})
+    _keep(home, record | {"status": "running" if missing else "complete"})
     if missing:
         finished = len(plan.shards) - len(missing)
         with Progress(
-            f"Auditing {folder}", total=len(plan.shards), done=finished, shown=shown
+            f"Auditing {home}", total=len(plan.shards), done=finished, shown=shown
         ) as progress:
 
             def done(shard: Shard) -> None:
-                refuse_vanished(folder)
+                refuse_vanished(home.local)
                 progress.advance(f"{shard.classifier or ''} {shard.probe}".strip())
 
             record["machine"] |= _measure(asked, missing, done)
-        refuse_vanished(folder, plan)
-        record |= {"status": "complete", "finished": now()}
-        write_json(folder / "run.json", record)
-    return Run(folder)
+        # What workers elsewhere have sent is not here yet.
+        refuse_vanished(home.pull(shown=shown), plan)
+        _keep(home, record | {"status": "complete", "finished": now()})
+
+
+def _keep(home: Here | Mirror, record: dict[str, Any]) -> None:
+    write_json(home.drafts / "run.json", record)
+    home.push("run.json")
 
 
 def _measure(
     asked: Asked, missing: Sequence[Shard], done: Callable[[Shard], None]
 ) -> dict[str, str]:
     """Measures what is missing; gives what the record of the machine has to correct."""
-    plan, folder = asked.plan, asked.folder
+    plan, home = asked.plan, asked.home
     settings = {"batch": asked.batch, "skip_broken": asked.skip_broken}
     if asked.cluster is None:
-        run_local(plan, folder, missing, done, device=asked.device, **settings)
+
+        def send(shard: Shard) -> None:
+            home.push(shard.file)
+            done(shard)
+
+        run_local(plan, home.drafts, missing, send, device=asked.device, **settings)
         return {}
-    devices = run_on_ray(plan, folder, missing, done, cluster=asked.cluster, **settings)
+    devices = run_on_ray(plan, home, missing, done, cluster=asked.cluster, **settings)
     return {"device": ", ".join(sorted(devices))}

@@ -75,7 +75,7 @@ class Writer(Generic[Item]):
         done: called with each item, in order, some time after it was written.
     """
 
-    def __init__(self, done: Callable[[Item], None]) -> None:
+    def __init__(self, done: Callable[[Item], object]) -> None:
         self._done = done
         self._writing: tuple[Item, Future[None]] | None = None
 

@@ -26,6 +26,7 @@ from equipoise.files import NotJSONError, read_json
 from equipoise.images import Images, load_images
 from equipoise.locks import NAME as LOCK
 from equipoise.probes import Probe, load_probe
+from equipoise.remote import Here, Mirror, place
 from equipoise.store import read_facts
 
 __all__ = ["Asked", "look_around", "now", "prepare"]
@@ -37,7 +38,7 @@ class Asked:
 
     Attributes:
         plan: what is to be measured.
-        folder: the run's.
+        home: where the run is kept.
         cluster: whose workers measure; this process when None.
         device: where this process works.
         batch: images in a network call.
@@ -46,7 +47,7 @@ class Asked:
     """
 
     plan: Plan
-    folder: Path
+    home: Here | Mirror
     cluster: Cluster | None
     device: torch.device
     batch: int
@@ -89,7 +90,8 @@ def prepare(
     ):
         if value < least:
             raise EquipoiseError(f"Cannot audit with {name}={value}: it is at least {least}.")
-    folder = Path(out).expanduser()
+    home = place(out)
+    folder = home.pull()
     images = load_images(data) if isinstance(data, str) else data
     images = images.subset(limit, seed)
     if not len(images):
@@ -120,7 +122,7 @@ def prepare(
     _refuse_strangers(folder)
     return Asked(
         plan=plan,
-        folder=folder,
+        home=home,
         cluster=cluster,
         device=where,
         batch=batch,
@@ -137,8 +139,8 @@ def look_around(asked: Asked) -> tuple[list[Shard], dict[str, Any] | None]:
         EquipoiseError: for a folder with another run, images left out that may not be, a classifier that fails its
             preflight.
     """
-    plan, folder, record = asked.plan, asked.folder, asked.record
-    before = _earlier(folder, record)
+    plan, folder, record = asked.plan, asked.home.local, asked.record
+    before = _earlier(asked.home, record)
     missing, record["repaired"] = survey(plan, folder, before)
     if not asked.skip_broken:
         _refuse_broken(plan, folder, missing)
@@ -270,12 +272,13 @@ def _refuse_strangers(folder: Path) -> None:
         )
 
 
-def _earlier(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+def _earlier(home: Here | Mirror, record: dict[str, Any]) -> dict[str, Any] | None:
     """run.json of an earlier call on the same images and seed; None where there is none, or only what is left of one.
 
     Raises:
         EquipoiseError: when it is that of another run.
     """
+    folder = home.local
     path = folder / "run.json"
     if not path.exists():
         return None
@@ -303,7 +306,7 @@ def _earlier(folder: Path, record: dict[str, Any]) -> dict[str, Any] | None:
     ):
         if old != new:
             raise EquipoiseError(
-                f"Cannot audit into {folder}: it holds another run, in which {what} is {old}, not {new}. Choose "
+                f"Cannot audit into {home}: it holds another run, in which {what} is {old}, not {new}. Choose "
                 "another --out, or delete that folder."
             )
     return before

@@ -27,6 +27,7 @@ from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import NotJSONError, read_json
 from equipoise.probes import Adversarial, Standard, Transfer, load_probe
 from equipoise.processes import cores
+from equipoise.remote import place
 from equipoise.store import (
     connect,
     find_damage,
@@ -95,17 +96,17 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 class Run:
-    """A run on disk.
+    """A run on disk, or behind an address such as ``s3://bucket/run``, which is fetched first (`equipoise.remote`).
 
     Arguments:
         folder: with run.json in it, or that of a study, which keeps its run in ``audit``.
 
     Raises:
-        EquipoiseError: when there is no run, or one of another schema.
+        EquipoiseError: when there is no run, or one of another schema; when an address cannot be read.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = find_run(Path(folder).expanduser())
+        self.folder = find_run(place(folder).read())
         self.record = read_record(self.folder)
         self._connection = connect()
         self._columns: dict[tuple[str, str], dict[str, NDArray]] = {}

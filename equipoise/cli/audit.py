@@ -12,6 +12,7 @@ from equipoise.cli.app import app, plain_table, say
 from equipoise.cli.dry_run import print_cost
 from equipoise.cli.tracking import check_loggers, tell
 from equipoise.errors import EquipoiseError
+from equipoise.remote import is_address, place
 
 __all__ = ["audit", "check", "print_summary", "report"]
 
@@ -22,7 +23,7 @@ def audit(
     *,
     data: str | None = None,
     probe: list[str] | None = None,
-    out: Path | None = None,
+    out: str | None = None,
     on: str = "local",
     workers: int | None = None,
     cpus_per_worker: float = 1.0,
@@ -60,7 +61,8 @@ def audit(
         shift.
         When left out: standard and adversarial:l2:0.5.
     out
-        The run's folder; the page is written beside its shards as report.html. [default: runs/audit]
+        The run's folder, or an address such as s3://bucket/run; the page is written beside its shards as report.html.
+        [default: runs/audit]
     on
         Where the work is done: local, in this process; ray, by Ray on this machine or the cluster it is part of; or
         ray://HOST:PORT.
@@ -100,6 +102,7 @@ def audit(
         from equipoise.studies import embedded
 
         asked = {
+            f"--out {out}": out is not None and is_address(out),
             "--probe": probe is not None,
             "--on": on != "local",
             "--split": split != "test",
@@ -116,7 +119,7 @@ def audit(
             raise EquipoiseError(
                 f"{flag} needs classifiers and --data: the embedded default has its own settings."
             )
-        (run, page), note = embedded(out or Path("runs/digits")), ""
+        (run, page), note = embedded(Path(out or "runs/digits")), ""
     else:
         if not classifiers or data is None:
             missing = "a classifier" if data is not None else "--data"
@@ -128,11 +131,12 @@ def audit(
         from equipoise.images import load_images
         from equipoise.report.page import write
 
-        out = out or Path("runs/audit")
+        home = place(out or "runs/audit")
         asked = (
             classifiers,
             load_images(data, split),
             probe or ("standard", "adversarial:l2:0.5"),
+            str(home),
         )
         settings: dict[str, Any] = {
             "limit": limit,
@@ -145,20 +149,19 @@ def audit(
         }
         if dry_run:
             shared = 1 if on == "local" or workers is None else workers
-            cost = estimate_cost(*asked, out, workers=shared, calibrate=calibrate, **settings)
-            print_cost(cost, out)
+            cost = estimate_cost(*asked, workers=shared, calibrate=calibrate, **settings)
+            print_cost(cost, str(home))
             return
         run = run_audit(
             *asked,
-            out,
             on,
             workers=workers,
             cpus_per_worker=cpus_per_worker,
             gpus_per_worker=gpus_per_worker,
             **settings,
         )
-        written = write(run, run.folder / "report.html")
-        page, note = written.path, written.note
+        note = write(run, home.drafts / "report.html").note
+        page = home.push("report.html")
     tell(run, log)
     print_summary(run)
     _say_page(page, note)
@@ -194,13 +197,13 @@ def check(classifier: str, *, data: str, split: str = "test", device: str = "aut
 
 
 @app.command
-def report(run: Path, *, out: Path | None = None, bundle: Path | None = None) -> None:
+def report(run: str, *, out: Path | None = None, bundle: Path | None = None) -> None:
     """Write the page of a run: one file, or a folder.
 
     Parameters
     ----------
     run
-        The folder that an audit or a study wrote.
+        The folder that an audit or a study wrote, or its address.
     out
         The page. [default: report.html in that folder]
     bundle
@@ -213,11 +216,12 @@ def report(run: Path, *, out: Path | None = None, bundle: Path | None = None) ->
     if out is not None or bundle is None:
         from equipoise.report.page import write
 
-        written = write(run, out or run / "report.html")
-        _say_page(written.path, written.note)
+        home = place(run)
+        written = write(run, out or home.drafts / "report.html")
+        _say_page(written.path if out else home.push("report.html"), written.note)
 
 
-def _say_page(page: Path, note: str) -> None:
+def _say_page(page: Path | str, note: str) -> None:
     say(f"Page: {page}")
     if note:
         say(note)

@@ -1,7 +1,6 @@
 """How the cost of work that is not begun is shown."""
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -20,7 +19,7 @@ UNITS = (("s", 1.0, 100.0), ("min", 60.0, 100.0), ("h", 3600.0, 72.0), ("days", 
 BYTES = (("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12))
 
 
-def print_cost(cost: "Cost", out: Path) -> None:
+def print_cost(cost: "Cost", out: str) -> None:
     """A table of classifiers and probes, and lines about the whole."""
     if cost.done == cost.shards:
         say(f"Nothing is left to measure: all {cost.shards} shards are in {out}.")

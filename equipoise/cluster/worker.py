@@ -23,13 +23,13 @@ class Brief:
 
     Arguments:
         work: one reference to the work.
-        shared: a file that it has to see.
+        shared: a file that it has to see, if any.
         folder: from which the caller's relative paths count.
         modules: folders in which the caller looks for modules.
     """
 
     work: Sequence[Any]
-    shared: str
+    shared: str | None
     folder: str
     modules: Sequence[str]
 
@@ -61,7 +61,7 @@ class Worker:
                 f"The worker on {here} cannot load its work: {first_line(error)}. Every machine needs the same "
                 "packages, and your own modules."
             ) from None
-        if not Path(brief.shared).exists():
+        if brief.shared is not None and not Path(brief.shared).exists():
             raise EquipoiseError(
                 f"The worker on {here} does not see {brief.shared}. Choose an --out that every machine shares."
             )
