@@ -116,9 +116,6 @@ def make_set(
         choose_device(device)
     else:
         make.to("cpu")
-    if (folder / KIND.record).exists():
-        # Opening it refuses other formats.
-        CounterfactualSet(folder)
     size = max(1, ROWS // ((drawing.targets + 1) * per_class))
     record = _record(images, drawing)
     write_set(images, folder, KIND, record, size=size, make=make, card=_card, cluster=cluster)
