@@ -240,9 +240,9 @@ ATTACKS = [
 @pytest.mark.parametrize("name", ["conv", "mlp"])
 def test_attacks_change_no_bit_with_batch_or_threads(classifiers, attack, name, monkeypatch):
     long = isinstance(attack, WorstCase) and attack.budget == "standard"
-    data = images().batch(range(5 if long else 20))
+    data = images().batch(range(5 if long else IMAGES))
     # Images that the short members leave unbroken, so that the standard budget is not spent on many.
-    threat = eq.L2(2.0 if long else 0.6)
+    threat = eq.L2(1.0 if long else 0.2)
 
     def attacked(rows: torch.Tensor):
         ids = [data.ids[row] for row in rows.tolist()]
