@@ -30,13 +30,13 @@ from equipoise.probes import load_probe
 from equipoise.probes.shift import SOURCE, TARGET
 from equipoise.processes import spread
 
-IMAGES = 18
+IMAGES = 12
 SEED = 3
 PROBES = [
     "standard",
     "adversarial:l2:0.15?steps=3",
     "adversarial:linf:0.02?steps=3",
-    "adversarial:l1:0.6?steps=3",
+    "adversarial:l1:1.5?steps=3",
     "transfer:l2:0.5",
     "gradients",
     "large_eps:l2:2?steps=3",
@@ -106,7 +106,7 @@ def run(classifiers, tmp_path_factory):
 
 
 def audited(classifiers, probes, folder, **settings) -> Run:
-    settings = {"seed": SEED, "pictures": 5, "examined": 4, "shown": False} | settings
+    settings = {"seed": SEED, "pictures": 5, "examined": 2, "shown": False} | settings
     return eq.audit(classifiers, images(), probes, folder, **settings)
 
 
@@ -139,9 +139,9 @@ def test_the_audit_compared_with_has_something_to_lose(run, classifiers):
 
 
 def test_batches_shards_and_orders_change_no_bit(run, classifiers, tmp_path, monkeypatch):
-    monkeypatch.setattr("equipoise.audit.plan.shard_size", lambda _: 9)
+    monkeypatch.setattr("equipoise.audit.plan.shard_size", lambda _: 6)
     backwards = list(classifiers.values())[::-1]
-    other = audited(backwards, PROBES[::-1], tmp_path / "run", batch=7)
+    other = audited(backwards, PROBES[::-1], tmp_path / "run", batch=5)
     assert len(other.shards("standard", "conv")) == 2
     assert_same(run, other)
 
@@ -163,7 +163,7 @@ def test_the_probes_asked_together_change_no_bit(run, classifiers, tmp_path, pro
 
 
 def test_processes_change_no_bit(run, classifiers, tmp_path, monkeypatch):
-    monkeypatch.setattr("equipoise.audit.plan.shard_size", lambda _: 9)
+    monkeypatch.setattr("equipoise.audit.plan.shard_size", lambda _: 6)
     for name, classifier in classifiers.items():
         save_classifier(classifier, tmp_path / name)
     given = [f"local:{tmp_path / name}" for name in classifiers]
@@ -187,8 +187,8 @@ def planned(specs: list[str]) -> Plan:
         [load_probe(probe) for probe in SEARCHED],
         seed=SEED,
         pictures=5,
-        examined=4,
-        size=9,
+        examined=2,
+        size=6,
     )
 
 
