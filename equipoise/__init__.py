@@ -4,7 +4,11 @@ Names load when they are first used, so that `import equipoise` and `equipoise -
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# Products of matrices then have the same bits with any number of threads and rows. MKL reads it at its first product.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 if TYPE_CHECKING:
     from equipoise import attacks as attacks

@@ -18,7 +18,7 @@ from equipoise.classifiers.engine import Engine, Quick
 __all__ = ["Trial", "try_engines"]
 
 ROUNDS = 5
-WORTH = 1.1
+WORTH = 1.2
 """How many times float32's rate another engine must reach: verdicts are asked of float32 again, which costs passes."""
 
 SAME_WAY = 0.9
