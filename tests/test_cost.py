@@ -242,6 +242,10 @@ def test_one_by_one_more_images_make_more_calls():
     assert extrapolate(small, cost, 64, 64 * 8, apart=True) == pytest.approx(64 * 1.5)
     assert not one_by_one([small])
     assert not one_by_one([small, sample(16, 6, [128] * 4, 8)])
+    # One of two samples happened to need few calls, which then were wider for more images.
+    easy, hard = sample(4, 1, [4] * 90, 8), sample(4, 1, [4] * 700, 8)
+    assert not one_by_one([easy, hard, sample(16, 1, [16] * 900, 8)])
+    assert not one_by_one([easy, sample(16, 1, [16] * 360, 8)])
 
 
 def test_a_borrowed_sample_is_paid_at_its_new_price():
