@@ -149,7 +149,7 @@ def compare(case, out, calibrate):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("cases", nargs="*", default=list(CASES))
     parser.add_argument("--calibrate", type=float, default=10.0)
     parser.add_argument("--out", type=Path, default=Path("runs/cost"))

@@ -1,8 +1,10 @@
 """The cost of an audit before it is begun: passes in closed form, what is left of a run, and nothing written."""
 
 import dataclasses
+import gc
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from equipoise.audit.watching import OutOfTimeError, watched
 from equipoise.classifiers import save_classifier
 from equipoise.cli import main
 from equipoise.cli.dry_run import between, span
-from equipoise.images import Arrays
+from equipoise.images import Arrays, Example, Images
 from equipoise.probes import load_probe
 
 SHAPE = (1, 4, 4)
@@ -33,6 +35,12 @@ def images(count, classes=4):
     pixels = grey_images(count, SHAPE)
     labels = [k % classes for k in range(count)]
     return Arrays(pixels, labels, tuple("abcdefgh"[:classes]))
+
+
+def right(classifier, count):
+    """Images that the classifier gets right."""
+    data = images(count)
+    return dataclasses.replace(data, labels=classifier(data.pixels).argmax(1).tolist())
 
 
 def quick(steps=50):
@@ -74,7 +82,7 @@ def test_passes_of_an_attack_are_those_of_the_audit_where_every_image_was_measur
     """With time to see every image, the mean over the sample is that over the audit."""
     probe, data = "adversarial:l2:0.1?steps=5", images(24)
     settings = {"pictures": 0, "examined": 0, "batch": 24}
-    cost = estimate_cost(judged[0], data, [probe], tmp_path / "run", **quick(1500), **settings)
+    cost = estimate_cost(judged[0], data, [probe], tmp_path / "run", **quick(1200), **settings)
     run = eq.audit(judged[0], data, [probe], tmp_path / "run", shown=False, **settings)
     columns = run.columns(probe, judged[0].name)
     [row] = cost.rows
@@ -87,12 +95,11 @@ def test_passes_of_an_attack_are_those_of_the_audit_where_every_image_was_measur
 
 def test_images_that_are_looked_at_twice_count_with_their_share(tmp_path, judged):
     """The second look of an image that withstands costs passes: an audit that takes it everywhere costs more."""
-    told, data = [], images(30)
-    answers = judged[0](data.pixels).argmax(1).tolist()
+    told = []
     for examined in (0, 30):
         cost = estimate_cost(
             judged[0],
-            dataclasses.replace(data, labels=answers),
+            right(judged[0], 30),
             ["adversarial:l2:0.001?steps=5"],
             tmp_path / "run",
             examined=examined,
@@ -171,13 +178,13 @@ def test_workers_share_what_is_measured(tmp_path, judged):
 def test_a_probe_that_cannot_be_measured_in_time_is_named_unknown(tmp_path, judged):
     cost = estimate_cost(
         judged,
-        images(20),
-        ["standard", "adversarial:l2:0.5"],
+        right(judged[0], 20),
+        ["standard", "adversarial:l2:0.001"],
         tmp_path,
-        **quick(10),
+        **quick(40),
     )
     unknown = {row.probe for row in cost.rows if math.isnan(row.seconds)}
-    assert unknown == {"adversarial:l2:0.5"}
+    assert unknown == {"adversarial:l2:0.001"}
     assert math.isnan(cost.seconds)
     assert not cost.enough
     assert cost.advice > cost.calibrated
@@ -235,6 +242,10 @@ def test_one_by_one_more_images_make_more_calls():
     assert extrapolate(small, cost, 64, 64 * 8, apart=True) == pytest.approx(64 * 1.5)
     assert not one_by_one([small])
     assert not one_by_one([small, sample(16, 6, [128] * 4, 8)])
+    # One of two samples happened to need few calls, which then were wider for more images.
+    easy, hard = sample(4, 1, [4] * 90, 8), sample(4, 1, [4] * 700, 8)
+    assert not one_by_one([easy, hard, sample(16, 1, [16] * 900, 8)])
+    assert not one_by_one([easy, sample(16, 1, [16] * 360, 8)])
 
 
 def test_a_borrowed_sample_is_paid_at_its_new_price():
@@ -255,6 +266,42 @@ def test_the_error_falls_with_images_and_knows_the_whole_set():
     # Passes of 0 or 200 spread as far as their mean.
     assert error(100, 10**9) == pytest.approx(math.hypot(math.sqrt(1.01 / 100), 0.05))
     assert error(128, 128, borrowed=True) > 0.5
+
+
+# Memory
+
+
+class Endless(Images):
+    """Images that are made when they are read, and kept by nobody."""
+
+    spec, split, classes = "endless", "test", tuple("abcd")
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def read(self, index):
+        image = torch.full(SHAPE, (index % 97) / 97)
+        return Example(image, index % 4, f"image-{index}")
+
+    def fingerprint(self, indices):
+        return f"{self.count} {list(indices)[:1]}"
+
+
+@pytest.mark.slow
+def test_the_peak_of_memory_does_not_grow_with_the_images(tmp_path, judged):
+    """Below a hundred bytes for each image more: its shards have to be listed, and nothing else is kept."""
+    peaks = []
+    eq.audit(judged[0], Endless(600), ["standard"], tmp_path / "warm", shown=False)
+    for count in (2_000, 20_000):
+        gc.collect()
+        tracemalloc.start()
+        eq.audit(judged[0], Endless(count), ["standard"], tmp_path / str(count), shown=False)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 18_000 < 100
 
 
 # Watching

@@ -1,6 +1,7 @@
 """Measuring what an audit's work costs on this device: a few batches of each classifier and probe, in a given time.
 
-The batches go through the very executor that measures shards, in a temporary folder, on a random sample of the images.
+The batches go through the very executor that measures shards, in a temporary folder, on a random sample of the images,
+spread evenly over the classifier's margins.
 Which classifier and probe is measured next, and on how many images, is what lowers the variance of the total most for
 the seconds it takes. Where the seconds do not reach, a unit borrows another classifier's measurements with the same
 probe, each call paid at its own price (`equipoise.audit.extrapolation`).
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from equipoise.attacks.losses import margin
 from equipoise.audit.extrapolation import CallCost, Sample, extrapolate, one_by_one, relative_error
 from equipoise.audit.local import run_local
 from equipoise.audit.plan import IMAGES, Plan, Shard
@@ -36,6 +38,9 @@ FIRST = 4
 
 LONGEST = 3
 """How many times the seconds that are given the first measurement of a probe may go on before it is broken off."""
+
+MOST = 512
+"""Images among which samples are spread."""
 
 Batches = Counter[tuple[int, int]]
 """How many batches there are of so many images, so many of which are marked."""
@@ -95,9 +100,9 @@ class Pool(Images):
     def fingerprint(self, indices: Sequence[int]) -> str:
         return ""
 
-    def take(self, first: int, count: int) -> list[int]:
-        """Indices of `count` images from number `first` on, which begin again where the set ends."""
-        while len(self) < first + count and self._next < len(self._rows):
+    def fill(self, count: int) -> None:
+        """Reads until there are `count` images, or no more."""
+        while len(self) < count and self._next < len(self._rows):
             row = self._rows[self._next]
             self._next += 1
             try:
@@ -106,7 +111,6 @@ class Pool(Images):
                 continue
             if example.image.shape == self._shape:
                 self._kept.append(example)
-        return [(first + k) % len(self) for k in range(count)]
 
 
 class Calibration:
@@ -141,6 +145,7 @@ class Calibration:
         """Images in the widest call so far."""
         self._costs: dict[str, CallCost] = {}
         self._pool = Pool(plan.data, plan.shape, plan.seed)
+        self._ordered: dict[str, NDArray] = {}
         self._drawn: Counter[Unit] = Counter()
         self._files = 0
 
@@ -198,10 +203,9 @@ class Calibration:
 
     def _measure(self, unit: Unit, images: int) -> None:
         marks = self._marks(unit, images)
-        rows = self._pool.take(self._drawn[unit], images)
+        rows = self._draw(unit, images, marks)
         if not rows:
             return
-        self._drawn[unit] += images
         # The last ones are marked: looked at twice, pictured, or both, in the audit's proportion.
         twice, shown = (
             frozenset(range(images - round(marks * share), images)) for share in self._shares
@@ -252,6 +256,43 @@ class Calibration:
         )
         self.widest = max(self.widest, *(int(w.max()) for w in calls.values() if len(w)), 0)
         self.rest.setdefault(unit.probe, []).append(max(0.0, whole - seen.seconds))
+
+    def _draw(self, unit: Unit, images: int, marks: int) -> list[int]:
+        """Images of the pool, evenly over the classifier's margins, so that a few of them are like all: an image that
+        is wrong anyway costs an attack nothing, and one far from any boundary the most. The marked ones come last, and
+        are spread in the same way.
+        """
+        order = self._order(unit.classifier)
+        # Multiples of the golden ratio fall far from each other: every draw is of other images.
+        shift = self._drawn[unit] * 0.6180339887 % 1
+        self._drawn[unit] += 1
+        places = ((np.arange(images) + shift) * len(order) / images).astype(int) % max(
+            1, len(order)
+        )
+        last = np.zeros(images, dtype=bool)
+        last[((np.arange(marks) + 0.5) * images / max(1, marks)).astype(int)] = True
+        return [int(order[k]) for k in (*places[~last], *places[last])] if len(order) else []
+
+    def _order(self, name: str) -> NDArray:
+        """Indices of the pool by the margin z_y - max_{j != y} z_j, of as many images as a twentieth of the time
+        shows."""
+        if name not in self._ordered:
+            width = max(self.width(unit) for unit in self.batches)
+            few, began, found = 0.05 * self.seconds, self.clock(), []
+            while self.clock() - began < few and len(found) < MOST:
+                self._pool.fill(len(found) + width)
+                new = range(len(found), min(len(found) + width, len(self._pool)))
+                if not new:
+                    break
+                shown = self._pool.batch(new)
+                with torch.no_grad():
+                    logits = self.plan.classifiers[name].logits(shown.images.to(self.device))
+                found += (-margin(logits.float().cpu(), shown.labels)).tolist()
+                # Twice that much would be too long.
+                if 2 * (self.clock() - began) > few:
+                    break
+            self._ordered[name] = np.argsort(found, kind="stable")
+        return self._ordered[name]
 
     @cached_property
     def _shares(self) -> tuple[float, float]:
@@ -318,7 +359,8 @@ class Calibration:
         return self._costs[name]
 
     def _some(self, width: int) -> torch.Tensor:
-        rows = self._pool.take(0, min(width, len(self.plan.data)))
+        self._pool.fill(width)
+        rows = range(min(width, len(self._pool)))
         images = torch.stack([self._pool[row].image for row in rows]).to(self.device)
         return images[torch.arange(width) % len(images)]
 

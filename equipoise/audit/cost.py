@@ -204,7 +204,8 @@ def estimate_cost(
     measuring = sum(row.seconds for row in rows) + reading + writing
     error = math.hypot(*(row.error for row in rows)) / workers
     seconds = preparing + measuring / workers
-    half = max(2 * error, 0.1 * seconds) if missing else 0.0
+    # A time is uncertain by a factor: however wide, it does not reach 0.
+    factor = 1 + max(2 * error / seconds, 0.1) if missing else 1.0
     largest = max((last - first for first, last in ranges), default=0)
     # One range is measured while the next one is read.
     held = 2 * largest * 4 * math.prod(plan.shape)
@@ -218,8 +219,8 @@ def estimate_cost(
         reading=reading,
         writing=writing,
         seconds=seconds,
-        low=max(preparing, seconds - half),
-        high=seconds + half,
+        low=max(preparing, seconds / factor),
+        high=seconds * factor,
         memory=round(before + (_peak() - before) * max(1.0, wider) + held),
         device_memory=_device_peak(asked.device, wider),
         disk=_disk(plan, missing, found.sizes),

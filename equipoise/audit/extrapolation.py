@@ -117,13 +117,24 @@ def extrapolate(
 
 
 def one_by_one(samples: Sequence[Sample]) -> bool:
-    """Whether a probe asks about its images one by one: whether calls grow in number as images do."""
-    few, many = (pick(samples, key=lambda sample: sample.images) for pick in (min, max))
-    calls = [sum(len(w) for w in sample.calls.values()) for sample in (few, many)]
-    if few.images == many.images or min(calls) == 0:
+    """Whether a probe asks about its images one by one: calls grow in number as images do, and not in width."""
+    sizes = sorted({sample.images for sample in samples})
+    if len(sizes) < 2:
         return False
-    growth = math.log(calls[1] / calls[0]) / math.log(many.images / few.images)
-    return growth > 0.75
+    calls, widths = [], []
+    # Of one size, some images take far more calls than others: their mean says what the size does.
+    for size in (sizes[0], sizes[-1]):
+        made = [w for s in samples if s.images == size for w in s.calls.values()]
+        count = sum(len(w) for w in made)
+        if not count:
+            return False
+        calls.append(count / sum(s.images == size for s in samples))
+        widths.append(float(sum(w.sum() for w in made)) / count)
+    longer = math.log(sizes[-1] / sizes[0])
+    return (
+        math.log(calls[1] / calls[0]) > 0.75 * longer
+        and math.log(widths[1] / widths[0]) < 0.25 * longer
+    )
 
 
 def relative_error(
