@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from equipoise.bounds import LARGEST_JSON, parse_json, read_bounded
 from equipoise.errors import EquipoiseError
 
 __all__ = ["checksum", "read_json", "unbroken", "write_atomically", "write_json"]
@@ -78,15 +79,18 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        EquipoiseError: when it is missing or is not JSON.
+        EquipoiseError: when it is missing, is not JSON, has more than `LARGEST_JSON` bytes or a number that is not
+            finite, or is nested too deep.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_bounded(path, LARGEST_JSON).decode("utf-8"))
     except FileNotFoundError:
         raise EquipoiseError(f"Cannot read {path}: there is no such file.") from None
     except OSError as error:
         raise EquipoiseError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except EquipoiseError:
+        raise
+    except ValueError as error:
         raise EquipoiseError(f"Cannot read {path}: it is not JSON ({error}).") from None
 
 

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equipoise.bounds import is_within, parse_path
 from equipoise.errors import EquipoiseError
 from equipoise.files import read_json
 from equipoise.images import Decoding
@@ -57,7 +58,7 @@ class CounterfactualSet:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = parse_path(str(folder), str(folder))
         path = self.folder / "set.json"
         if not path.is_file():
             raise EquipoiseError(
@@ -76,6 +77,23 @@ class CounterfactualSet:
             raise EquipoiseError(
                 f"Cannot open the counterfactuals {str(folder)!r}: their set.json lacks {', '.join(sorted(lacking))}. "
                 "Make them again."
+            )
+        shape, shards = self.record["shape"], self.record["shards"]
+        if (
+            not isinstance(shards, dict)
+            or not all(map(_is_shard, shards.values()))
+            or not (isinstance(shape, list) and len(shape) == 3)
+            or not all(type(side) is int and 0 < side < 2**20 for side in shape)
+            or not isinstance(self.record["classes"], list)
+            or not all(isinstance(name, str) for name in self.record["classes"])
+            or not all(isinstance(self.record[name], str) for name in ("status", "identity"))
+            or not all(
+                isinstance(self.record[name], dict) for name in ("data", "settings", "made_by")
+            )
+        ):
+            raise EquipoiseError(
+                f"Cannot open the counterfactuals {str(folder)!r}: their set.json is not what equipoise "
+                "counterfactuals writes. Make them again."
             )
 
     def __repr__(self) -> str:
@@ -117,7 +135,7 @@ class CounterfactualSet:
     def table(self, split: str = "test") -> Any:
         """The rows of a split as a DuckDB relation, without their pixels; `.df()` makes it a pandas frame."""
         relation = read_shards(self._connection, self.files(split))
-        return relation.select(*[f'"{c}"' for c in relation.columns if c != "image"])
+        return relation.select(*[_quoted(c) for c in relation.columns if c != "image"])
 
     @cached_property
     def _connection(self) -> Any:
@@ -138,7 +156,7 @@ class CounterfactualSet:
         # Several files come in any order; numbers within an original and class are what orders the rest.
         relation = relation.order("source_id, target, number")
         names = [name for name in relation.columns if name != "image"]
-        listed = ", ".join(f'"{name}"' for name in names)
+        listed = ", ".join(map(_quoted, names))
         found = arrays(relation.project(f"image.bytes AS image, {listed}"))
         decode = Decoding(self.record["shape"][0])
         ids = found["id"]
@@ -152,4 +170,34 @@ class CounterfactualSet:
     def quality(self) -> list[dict[str, Any]] | None:
         """What `quality` found, if it was asked."""
         path = self.folder / "quality.json"
-        return read_json(path)["findings"] if path.is_file() else None
+        if not path.is_file():
+            return None
+        found = read_json(path)
+        findings = found.get("findings") if isinstance(found, dict) else None
+        if not isinstance(findings, list) or not all(map(_is_finding, findings)):
+            raise EquipoiseError(
+                f"Cannot read the quality {path}: it holds no findings. Delete it to have it measured again."
+            )
+        return findings
+
+
+def _is_finding(found: Any) -> bool:
+    named = isinstance(found, dict) and {"name", "split", "value"} <= found.keys()
+    return named and isinstance(found["value"], int | float | None)
+
+
+def _is_shard(shard: Any) -> bool:
+    """Whether a shard names a file of each split, none of them outside the set's folder."""
+    files = [shard.get(split) for split in SPLITS] if isinstance(shard, dict) else [None]
+    return all(
+        isinstance(file, dict)
+        and is_within(file.get("file"))
+        and not set(file["file"]) & set("*?[")
+        and isinstance(file.get("sha256"), str)
+        for file in files
+    )
+
+
+def _quoted(name: str) -> str:
+    """SQL of a column, whose name may hold anything."""
+    return '"' + name.replace('"', '""') + '"'

@@ -18,6 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from equipoise.bounds import is_within
 from equipoise.errors import EquipoiseError
 from equipoise.files import checksum, read_json, write_atomically, write_json
 from equipoise.images.hugging_face import hugging_face_card, hugging_face_metadata
@@ -121,8 +122,10 @@ def source_facts(images: Images) -> dict[str, Any]:
 
 def is_unchanged(folder: Path, written: Mapping[str, Any]) -> bool:
     """Whether the bytes of a file, as a `WriteSplit` described it, are still what was written."""
+    if not is_within(written.get("file")):
+        return False
     path = folder / written["file"]
-    return path.is_file() and checksum(path) == written["sha256"]
+    return path.is_file() and checksum(path) == written.get("sha256")
 
 
 def _earlier(folder: Path, kind: SetKind, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +146,11 @@ def _earlier(folder: Path, kind: SetKind, record: Mapping[str, Any]) -> dict[str
                 f"{refusal} holds other files, such as {min(strangers)!r}. Choose an empty or new {kind.out}."
             )
         return {}
-    before = dict(read_json(folder / kind.record))
+    before = read_json(folder / kind.record)
+    if not isinstance(before, dict) or not isinstance(before.get("shards"), dict):
+        raise EquipoiseError(
+            f"{refusal} holds a {kind.record} of something else. Choose another {kind.out}."
+        )
     # A call that failed in its first shard leaves nothing to protect.
     empty = before.get("shards") == {} and not (folder / "data").exists()
     if before.get("identity") != record["identity"] and not empty:
@@ -162,6 +169,13 @@ def _earlier(folder: Path, kind: SetKind, record: Mapping[str, Any]) -> dict[str
     return {
         n: shard
         for n, shard in before["shards"].items()
-        # Of an only split the record says all in one place.
-        if all(is_unchanged(folder, shard.get(split, shard)) for split in kind.splits)
+        if n.isdecimal() and _is_kept(folder, kind, shard)
     }
+
+
+def _is_kept(folder: Path, kind: SetKind, shard: Any) -> bool:
+    if not isinstance(shard, dict):
+        return False
+    # Of an only split the record says all in one place.
+    files = [shard.get(split, shard) for split in kind.splits]
+    return all(isinstance(file, dict) and is_unchanged(folder, file) for file in files)

@@ -27,6 +27,9 @@ REPEATED = 0.05
 NAME = 40
 """The most characters of a name."""
 
+LONGEST = 1e9
+"""The most seconds of an answer: a browser's clock may have been set anew, but not by thirty years."""
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -168,7 +171,7 @@ class Asking:
             count = len(_classes(connection))
             told = seen != CANNOT_TELL
             right = sureness in (1, 2, 3, 4) if told else sureness is None
-            if not (CANNOT_TELL <= seen < count and right and 0 <= seconds < float("inf")):
+            if not (CANNOT_TELL <= seen < count and right and 0 <= seconds <= LONGEST):
                 raise EquipoiseError(
                     f"Cannot keep the answer {seen} with sureness {sureness} after {seconds} seconds: give a class "
                     f"from 0 to {count - 1} with a sureness from 1 to 4."
