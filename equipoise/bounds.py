@@ -131,7 +131,7 @@ def parse_path(text: str, what: str) -> Path:
     Raises:
         EquipoiseError: for a name that no file can have, and for the home of nobody.
     """
-    if "\0" in text or any(len(os.fsencode(p)) > LONGEST_NAME for p in _parts(text)):
+    if not _is_possible(text):
         raise EquipoiseError(
             f"Cannot use the path of {what[:100]!r}: no file can have such a name. Write another path."
         )
@@ -143,18 +143,18 @@ def parse_path(text: str, what: str) -> Path:
         ) from None
 
 
-def _parts(text: str) -> list[str]:
-    # What the file system's encoding cannot say is no name either, and is refused as the longest.
+def _is_possible(text: str) -> bool:
+    """Whether a file can be called so."""
     try:
-        os.fsencode(text)
+        parts = [os.fsencode(part) for part in text.split("/")]
     except UnicodeEncodeError:
-        return ["?" * (LONGEST_NAME + 1)]
-    return text.split("/")
+        return False
+    return "\0" not in text and all(len(part) <= LONGEST_NAME for part in parts)
 
 
 def is_within(name: Any) -> bool:
     """Whether `name` is a path, with forward slashes, that stays in the folder it is relative to, on every system."""
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not name or not _is_possible(name):
         return False
     windows = PureWindowsPath(name)
     return not (windows.anchor or ".." in windows.parts or PurePosixPath(name).is_absolute())

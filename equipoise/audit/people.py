@@ -29,7 +29,16 @@ from numpy.typing import NDArray
 from equipoise.bounds import parse_json
 from equipoise.errors import EquipoiseError
 
-__all__ = ["CANNOT_TELL", "KINDS", "SURENESS", "Seen", "connected", "create", "read_people"]
+__all__ = [
+    "CANNOT_TELL",
+    "KINDS",
+    "SURENESS",
+    "Seen",
+    "connected",
+    "create",
+    "read_classes",
+    "read_people",
+]
 
 APPLICATION, SCHEMA = 0x45515053, 1
 """Marks of the file: whose it is, and the version of its tables."""
@@ -138,7 +147,7 @@ def read_people(folder: Path) -> Seen | None:
             return None
         _check(connection, path)
         connection.execute("PRAGMA query_only = ON")
-        classes = _classes(connection, path)
+        classes = read_classes(connection, path)
         rows = connection.execute(
             "SELECT person, question, kind, image, label, target, made_by, accepted, again,"
             " coalesce(class, ?), sureness, seconds FROM given ORDER BY person, at",
@@ -155,7 +164,7 @@ def read_people(folder: Path) -> Seen | None:
     return Seen(classes, *arrays)
 
 
-def _classes(connection: sqlite3.Connection, path: Path) -> tuple[str, ...]:
+def read_classes(connection: sqlite3.Connection, path: Path) -> tuple[str, ...]:
     found = connection.execute("SELECT value FROM facts WHERE name = 'classes'").fetchone()
     try:
         names = parse_json(found[0] if found else "")
@@ -284,6 +293,9 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise EquipoiseError(
             f"Cannot use {path}: its tables are not those that equipoise makes. Move it away to begin anew."
         )
+    facts = connection.execute("SELECT name FROM facts WHERE typeof(value) = 'text'").fetchall()
+    if not {("classes",), ("seed",)} <= set(facts):
+        raise EquipoiseError(f"Cannot use {path}: it lacks facts. Move it away to begin anew.")
 
 
 @cache

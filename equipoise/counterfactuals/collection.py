@@ -12,7 +12,8 @@ The three are splits of an image set: ``parquet:DIR`` opens them. Pixels are 8-b
 stored pixels from the original's, in units of images in [0, 1].
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +85,7 @@ class CounterfactualSet:
             or not all(map(_is_shard, shards.values()))
             or not (isinstance(shape, list) and len(shape) == 3)
             or not all(type(side) is int and 0 < side < 2**20 for side in shape)
+            or shape[0] not in (1, 3)
             or not isinstance(self.record["classes"], list)
             or not all(isinstance(name, str) for name in self.record["classes"])
             or not all(isinstance(self.record[name], str) for name in ("status", "identity"))
@@ -145,10 +147,15 @@ class CounterfactualSet:
         """The columns of a split as arrays, without pixels."""
         if not self.files(split):
             return {}
-        return arrays(self.table(split))
+        with self._reading():
+            return arrays(self.table(split))
 
     def rows(self, split: str, sources: Sequence[str] | None = None) -> Rows:
         """The rows of a split made of the originals with the ids `sources` (all for None), by original and target."""
+        with self._reading():
+            return self._rows(split, sources)
+
+    def _rows(self, split: str, sources: Sequence[str] | None) -> Rows:
         relation = read_shards(self._connection, self.files(split))
         if sources is not None:
             listed = ", ".join("'" + name.replace("'", "''") + "'" for name in sources) or "NULL"
@@ -163,8 +170,25 @@ class CounterfactualSet:
         images = [
             decode(bytes(data), id) for data, id in zip(found.pop("image"), ids, strict=True)
         ]
-        empty = torch.empty(0, *self.record["shape"])
-        return Rows(torch.stack(images) if images else empty, found)
+        shape = tuple(self.record["shape"])
+        if any(image.shape != shape for image in images):
+            raise ValueError(f"an image is not of the shape {shape}")
+        return Rows(torch.stack(images) if images else torch.empty(0, *shape), found)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Refuses shards that are not what `make_set` writes."""
+        import duckdb  # noqa: PLC0415  as the store does
+
+        try:
+            yield
+        except EquipoiseError:
+            raise
+        except (duckdb.Error, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise EquipoiseError(
+                f"Cannot read the counterfactuals {str(self.folder)!r}: {' '.join(str(error).split())[:200]}. Repeat "
+                "the command that made them."
+            ) from error
 
     @property
     def quality(self) -> list[dict[str, Any]] | None:
