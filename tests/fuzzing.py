@@ -478,7 +478,7 @@ def _read_picture(data: bytes, folder: Path) -> None:
     for decoding in (Decoding(3), Decoding(1, 8), Trimmed(3, 8)):
         with contextlib.suppress(EquipoiseError):
             image = decoding(data, "x")
-            assert image.dtype == torch.float32 and 0 <= image.min() and image.max() <= 1
+            assert image.dtype == torch.float32 and image.min() >= 0 and image.max() <= 1
 
 
 def _parquets() -> list[bytes]:

@@ -7,7 +7,7 @@ from fuzzing import MOST_BYTES, READERS, try_one
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-EXAMPLES, LONG = 15, 300
+EXAMPLES, LONG = 15, 100
 
 
 def _try_many(name, folder, count):

@@ -18,6 +18,8 @@ __all__ = ["load_folder", "save_denoiser"]
 
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
+LARGEST_SIDE = 2**14
+"""Pixels of an image that a network is made for."""
 
 
 def save_denoiser(denoiser: Preconditioned, folder: Path) -> None:
@@ -60,6 +62,10 @@ def load_folder(folder: Path, name: str) -> Preconditioned:
             raise EquipoiseError(
                 f"Cannot load the denoiser {folder}: its network is a {kind!r}, this version of equipoise reads "
                 "'unet'. Upgrade equipoise."
+            )
+        if not all(0 < side <= LARGEST_SIDE for side in settings["shape"]):
+            raise EquipoiseError(
+                f"Cannot load {folder / 'denoiser.json'}: its images of shape {str(settings['shape'])[:80]} are none."
             )
         check_weights(lambda: UNet(**settings), settings, folder / WEIGHTS)
         net = UNet(**settings)
