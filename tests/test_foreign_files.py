@@ -34,7 +34,9 @@ from equipoise.errors import EquipoiseError
 from equipoise.files import read_json
 from equipoise.images import BrokenImageError, Decoding, blocks
 from equipoise.images import decode as decoding_module
+from equipoise.report.export import tables
 from equipoise.specs import parse_whole_number
+from equipoise.store import read_facts
 from equipoise.view.answers import Asking
 
 HUGE = "9" * 5000
@@ -440,19 +442,30 @@ def test_a_linked_run_is_read(run, tmp_path):
     assert eq.Run(tmp_path / "link").images().fetchall()
 
 
+SECRET = "of the user's"
+
+
+def rename(path, secret):
+    """A column whose name closes its quotes and reads a file of the user's."""
+    name = f"x\", (SELECT content FROM read_text('{secret}')) AS \"y"
+    quoted, fresh = name.replace('"', '""'), path.with_name("fresh")
+    kept = json.dumps(read_facts([path])[0]).replace("'", "''")
+    duckdb.sql(
+        f"COPY (SELECT *, 1 AS \"{quoted}\" FROM '{path}') TO '{fresh}' "
+        f"(FORMAT parquet, KV_METADATA {{equipoise: '{kept}'}})"
+    )
+    fresh.replace(path)
+    return name
+
+
 def test_names_of_columns_are_no_sql(run, tmp_path):
-    """A name of a column that closes its quotes read any file of the user's into the table."""
-    (tmp_path / "secret").write_text("of the user's")
-    shards = json.loads((run / "run.json").read_text())["shards"]
-    path = run / next(shard["file"] for shard in shards if shard["probe"] == "standard")
-    name = f"x\", (SELECT content FROM read_text('{tmp_path / 'secret'}')) AS \"y"
-    quoted = name.replace('"', '""')
-    (tmp_path / "new.parquet").unlink(missing_ok=True)
-    duckdb.sql(f"COPY (SELECT *, 1 AS \"{quoted}\" FROM '{path}') TO '{tmp_path / 'new.parquet'}'")
-    shutil.move(tmp_path / "new.parquet", path)
-    table = eq.Run(run).table("standard")
-    assert name in table.columns
-    assert "of the user's" not in str(table.fetchall())
+    (tmp_path / "secret").write_text(SECRET)
+    for shard in json.loads((run / "run.json").read_text())["shards"]:
+        name = rename(run / shard["file"], tmp_path / "secret")
+    found = eq.Run(run)
+    table, images = found.table("standard"), tables(found)["images"]
+    assert name in table.columns and name in images.columns
+    assert SECRET not in str(table.fetchall()) + str(images.fetchall())
 
 
 @pytest.mark.parametrize(
@@ -509,6 +522,11 @@ def test_a_set_stays_in_its_folder(tmp_path):
     edit(made.folder / "set.json", shape=[1, 5, 5])
     with pytest.raises(EquipoiseError, match=r"not of the shape \(1, 5, 5\)"):
         CounterfactualSet(made.folder).rows("test")
+    edit(made.folder / "set.json", shape=record["shape"])
+    (tmp_path / "secret").write_text(SECRET)
+    name = rename(made.files("test")[0], tmp_path / "secret")
+    found = CounterfactualSet(made.folder).rows("test").columns
+    assert name in found and "y" not in found
     duckdb.sql(f"COPY (SELECT 1 AS id) TO '{made.files('test')[0]}'")
     with pytest.raises(EquipoiseError, match="Cannot read the counterfactuals"):
         CounterfactualSet(made.folder).rows("test")

@@ -128,11 +128,12 @@ def _claim(row: dict[str, Any]) -> Claim:
         KeyError, TypeError: for a row that is none.
     """
     numbers = {k: math.nan if row[k] is None else row[k] for k in ("value", "low", "high")}
-    claim = Claim(**row | numbers)
-    for found in fields(Claim):
-        value = getattr(claim, found.name)
-        if isinstance(value, bool) or not isinstance(value, _KINDS.get(found.name, str)):
-            raise TypeError(f"{found.name!r} of a claim is a {type(value).__name__}")
+    found: dict[str, Any] = row | numbers
+    claim = Claim(**found)
+    for field in fields(Claim):
+        value = getattr(claim, field.name)
+        if isinstance(value, bool) or not isinstance(value, _KINDS.get(field.name, str)):
+            raise TypeError(f"{field.name!r} of a claim is a {type(value).__name__}")
     if claim.verdict not in get_args(Verdict):
         raise TypeError(f"the verdict of {claim.id[:40]!r} is none")
     return claim
