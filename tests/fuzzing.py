@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ from equipoise.errors import EquipoiseError
 MOST_SECONDS = 60
 """For one input; most take milliseconds, and machines may be slow."""
 
-MOST_BYTES = 3 * 2**30
+MOST_BYTES = 5 * 2**30
 """By which memory may grow over all inputs of a process."""
 
 # What must not happen
@@ -212,9 +213,9 @@ class Reader:
     """
 
     name: str
-    make: Callable[[random.Random, object], bytes]
+    make: Callable[[random.Random, Any], bytes]
     read: Callable[[bytes, Path], object]
-    prepare: Callable[[], object] = lambda: None
+    prepare: Callable[[], Any] = lambda: None
     weight: float = 1.0
     warm: bool = True
 
@@ -255,12 +256,12 @@ def prepared(name: str) -> object:
     return made
 
 
-def _of_bytes(seed: random.Random, made: object) -> bytes:
+def _of_bytes(seed: random.Random, made: Any) -> bytes:
     data = seed.choice(made)
     return data if seed.randrange(50) == 0 else spoil(data, seed, made)
 
 
-def _of_json(seed: random.Random, made: object) -> bytes:
+def _of_json(seed: random.Random, made: Any) -> bytes:
     value = seed.choice(made)
     if seed.randrange(4):
         return spoil_json(value, seed)
@@ -319,7 +320,7 @@ def _checkpoints() -> list[bytes]:
     return found
 
 
-def _make_checkpoint(seed: random.Random, made: object) -> bytes:
+def _make_checkpoint(seed: random.Random, made: Any) -> bytes:
     """Also with the pickle in the zip spoilt rather than the zip, and with names that lead out of it."""
     data = seed.choice(made)
     if data[:2] != b"PK" or seed.randrange(2):
@@ -386,7 +387,7 @@ def _denoiser() -> dict[str, bytes]:
     return _made_folder(lambda to: save_denoiser(made, to))
 
 
-def _make_folder(seed: random.Random, made: object) -> bytes:
+def _make_folder(seed: random.Random, made: Any) -> bytes:
     """One or two of the files of a folder spoilt, the others as they were, as one text."""
     spoilt = dict(made)
     for _ in range(seed.choice((1, 1, 2))):
@@ -597,7 +598,7 @@ def _read_run(data: bytes, folder: Path) -> None:
             read()
 
 
-def _make_run_json(seed: random.Random, made: object) -> bytes:
+def _make_run_json(seed: random.Random, made: Any) -> bytes:
     """Records spoilt, shards as they are: what is in a shard is the store's matter."""
     names = [name for name in made if name.endswith(".json")]
     spoilt = dict(made)
@@ -637,7 +638,7 @@ def _set() -> dict[str, bytes]:
     )
 
 
-def _make_set_json(seed: random.Random, made: object) -> bytes:
+def _make_set_json(seed: random.Random, made: Any) -> bytes:
     return pickle.dumps(dict(made) | {"set.json": spoil_json(json.loads(made["set.json"]), seed)})
 
 
@@ -674,7 +675,7 @@ def _people() -> list[bytes]:
     return [_made_folder(save)["people.sqlite"]]
 
 
-def _make_people(seed: random.Random, made: object) -> bytes:
+def _make_people(seed: random.Random, made: Any) -> bytes:
     """Bytes spoilt, or values of other types and new definitions put in by SQLite itself."""
     if seed.randrange(2):
         return _of_bytes(seed, made)
@@ -778,7 +779,7 @@ _PIECES = (
 )
 
 
-def _make_spec(seed: random.Random, made: object) -> bytes:
+def _make_spec(seed: random.Random, made: Any) -> bytes:
     text = seed.choice(_SPECS)
     for _ in range(seed.randint(0, 3)):
         place = seed.randrange(len(text) + 1)

@@ -410,6 +410,10 @@ def test_shards_stay_in_the_folder_and_are_ranges(change, run):
     edit(run / "run.json", shards=[shard | change])
     with pytest.raises(EquipoiseError, match=r"shard 0 in its run\.json"):
         eq.Run(run)
+    # A shard that lacks the same thing.
+    edit(run / "run.json", shards=[{k: v for k, v in shard.items() if k not in change}])
+    with pytest.raises(EquipoiseError, match=r"shard 0 in its run\.json"):
+        eq.Run(run)
 
 
 @pytest.mark.parametrize(
@@ -460,8 +464,8 @@ def rename(path, secret):
 
 def test_names_of_columns_are_no_sql(run, tmp_path):
     (tmp_path / "secret").write_text(SECRET)
-    for shard in json.loads((run / "run.json").read_text())["shards"]:
-        name = rename(run / shard["file"], tmp_path / "secret")
+    shards = json.loads((run / "run.json").read_text())["shards"]
+    name, _ = (rename(run / shard["file"], tmp_path / "secret") for shard in shards)
     found = eq.Run(run)
     table, images = found.table("standard"), tables(found)["images"]
     assert name in table.columns and name in images.columns
@@ -568,6 +572,17 @@ def test_other_files_of_answers_are_refused(statement, people, run):
         connection.execute(statement)
     connection.close()
     with pytest.raises(EquipoiseError):
+        read_people(run)
+
+
+def test_definitions_that_are_no_text_are_refused(people, run):
+    with sqlite3.connect(people) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    people.write_bytes(
+        people.read_bytes().replace(b"CREATE TABLE facts (", b"CREATE TABL\x80 \xff\xfe (")
+    )
+    with pytest.raises(EquipoiseError, match="what people answered"):
         read_people(run)
 
 

@@ -269,7 +269,8 @@ def _opened(path: Path, verb: str, mode: str = "rw") -> Iterator[sqlite3.Connect
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
             yield connection
-    except sqlite3.Error as error:
+    # A damaged file is quoted in the error, in whatever bytes it has.
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise EquipoiseError(
             f"Cannot {verb} what people answered, {path}: {error}. See to the disk and the file's permissions, or "
             "move the file away to begin anew."

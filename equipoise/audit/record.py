@@ -106,7 +106,7 @@ def _is_count(value: Any, most: int = 2**53) -> bool:
 def _is_shard(shard: Any) -> bool:
     return (
         isinstance(shard, dict)
-        and (shard.get("classifier", 0) is None or _is_name(shard["classifier"]))
+        and (shard.get("classifier", 0) is None or _is_name(shard.get("classifier")))
         and _is_name(shard.get("probe"))
         and _is_count(shard.get("first"))
         and _is_count(shard.get("last"))

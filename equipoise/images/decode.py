@@ -49,7 +49,7 @@ LARGEST_IMAGE = 2**29
 """Bytes of an image file: 12,000 x 12,000 pixels in colour that are not compressed have 412 MiB."""
 
 MOST_PIXELS = 12_288**2
-"""Of an image; as float32 in colour these are 1.8 GB."""
+"""Of an image; their decoding takes about 4 GB, or half a gigabyte where they are resized."""
 
 # Only these: Pillow would also hand PostScript to Ghostscript, and run what is in it.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
