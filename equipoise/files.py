@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from equipoise.bounds import LARGEST_JSON, parse_json, read_bounded
 from equipoise.errors import EquipoiseError
 
 __all__ = [
@@ -111,16 +112,18 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        NotJSONError: when it is not JSON.
-        EquipoiseError: when it is missing or cannot be read.
+        NotJSONError: when it is not JSON, or is not finite or nested too deep.
+        EquipoiseError: when it is missing, cannot be read or has more than `LARGEST_JSON` bytes.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_bounded(path, LARGEST_JSON).decode("utf-8"))
     except FileNotFoundError:
         raise EquipoiseError(f"Cannot read {path}: there is no such file.") from None
     except OSError as error:
         raise EquipoiseError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except EquipoiseError:
+        raise
+    except ValueError as error:
         raise NotJSONError(f"Cannot read {path}: it is not JSON ({error}).") from None
 
 

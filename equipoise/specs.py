@@ -6,11 +6,15 @@ them: ``digits``, ``folder:~/photos?size=64``, ``linf:8/255``. Numbers may be fr
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qsl
 
+from equipoise.bounds import parse_path
 from equipoise.errors import EquipoiseError, did_you_mean
 
 __all__ = ["Spec", "parse_number", "parse_spec", "parse_whole_number"]
+
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,15 @@ class Spec:
     kind: str
     target: str = ""
     options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The target as a path, with the user's home for ``~``.
+
+        Raises:
+            EquipoiseError: for a name that no file can have.
+        """
+        return parse_path(self.target, self.text)
 
     def only(self, *allowed: str) -> dict[str, str]:
         """The options, once each is known to be among `allowed`.
@@ -79,11 +92,14 @@ def parse_number(text: str, what: str) -> float:
 
 
 def parse_whole_number(text: str, what: str) -> int:
-    """Reads a whole number of at least 1.
+    """Reads a whole number of at least 1, with at most 18 digits.
 
     Raises:
         EquipoiseError: when `text` is anything else.
     """
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise EquipoiseError(f"Cannot read {what} {text!r}: write a whole number of at least 1.")
+    # Python refuses to read thousands of digits, with an error of its own.
+    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS or int(text) < 1:
+        raise EquipoiseError(
+            f"Cannot read {what} {text[:40]!r}: write a whole number of at least 1, with at most {_MOST_DIGITS} digits."
+        )
     return int(text)

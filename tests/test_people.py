@@ -474,7 +474,8 @@ def test_whoever_comes_back_goes_on(browser):
 )
 def test_names_are_text(run, browser, name):
     place = browser.join(name)
-    page = browser("GET", place)[2].decode()
+    # Keys are random, and one may have 49 in it.
+    page = browser("GET", place)[2].decode().replace(place.rpartition("/")[2], "")
     assert "<script>alert" not in page and "49" not in page and "<b>" not in page
     browser.answer(place, browser.turn(place)["token"], 0, 3)
     connection = sqlite3.connect(run.folder / "people.sqlite")

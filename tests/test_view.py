@@ -395,6 +395,22 @@ def test_only_own_pages_may_write(run):
     assert served.post("/progress", json={}, headers=right).status_code == 405
 
 
+def test_no_other_sites_page_may_ask(run):
+    """A picture, a script or a frame of another site would have the server work for it; a link may lead here."""
+    served = client(run.folder)
+    for site, mode, code in (
+        ("cross-site", "no-cors", 403),
+        ("cross-site", "cors", 403),
+        ("same-site", "no-cors", 403),
+        ("cross-site", "navigate", 200),
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+    ):
+        headers = {"sec-fetch-site": site, "sec-fetch-mode": mode}
+        assert served.get("/progress", headers=headers).status_code == code, (site, mode)
+    assert served.get("/progress").status_code == 200
+
+
 def test_websockets_are_refused(run):
     served = client(run.folder, WebSocketRoute("/people/live", accept))
     with pytest.raises(WebSocketDisconnect), served.websocket_connect(f"ws{HERE[4:]}/people/live"):

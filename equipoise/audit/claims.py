@@ -7,9 +7,9 @@ Studies write their claims into the run's folder as claims.json.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from equipoise.audit.intervals import Estimate
 from equipoise.errors import EquipoiseError
@@ -19,6 +19,13 @@ from equipoise.streams import digest
 __all__ = ["Claim", "judge", "read_claims", "read_study", "shards_of", "write_claims"]
 
 Verdict = Literal["holds", "fails", "undecided"]
+
+_KINDS = {
+    **dict.fromkeys(("value", "low", "high", "bound"), int | float),
+    "n": int,
+    "classifier": str | None,
+}
+"""Of which kind the fields of a claim are that are no text."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,24 @@ def read_study(folder: Path) -> str | None:
     return str(found["study"]) if known and "study" in found else None
 
 
+def _claim(row: dict[str, Any]) -> Claim:
+    """One claim as it was written.
+
+    Raises:
+        KeyError, TypeError: for a row that is none.
+    """
+    numbers = {k: math.nan if row[k] is None else row[k] for k in ("value", "low", "high")}
+    found: dict[str, Any] = row | numbers
+    claim = Claim(**found)
+    for field in fields(Claim):
+        value = getattr(claim, field.name)
+        if isinstance(value, bool) or not isinstance(value, _KINDS.get(field.name, str)):
+            raise TypeError(f"{field.name!r} of a claim is a {type(value).__name__}")
+    if claim.verdict not in get_args(Verdict):
+        raise TypeError(f"the verdict of {claim.id[:40]!r} is none")
+    return claim
+
+
 def read_claims(folder: Path) -> tuple[Claim, ...]:
     """The claims in a run's folder; none when no study wrote any, or when the run has been changed since.
 
@@ -128,11 +153,7 @@ def read_claims(folder: Path) -> tuple[Claim, ...]:
         if found["run"] != shards_of(folder):
             return ()
         rows = found["claims"]
-        numbers = ("value", "low", "high")
-        return tuple(
-            Claim(**row | {k: math.nan if row[k] is None else row[k] for k in numbers})
-            for row in rows
-        )
+        return tuple(_claim(row) for row in rows)
     except (KeyError, TypeError) as error:
         raise EquipoiseError(
             f"Cannot read the claims {path}: {error}. Repeat the study."

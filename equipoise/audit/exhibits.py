@@ -45,10 +45,13 @@ def read_exhibits(folder: Path) -> dict[str, list[Row]]:
     found = read_json(path)
     exhibits = found.get("exhibits") if isinstance(found, dict) else None
     if not isinstance(exhibits, dict) or not all(
-        isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
-        for rows in exhibits.values()
+        isinstance(rows, list) and all(map(_is_row, rows)) for rows in exhibits.values()
     ):
         raise EquipoiseError(
             f"Cannot read the exhibits {path}: they are no lists of rows. Repeat the study."
         )
     return exhibits if found.get("run") == shards_of(folder) else {}
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, dict) and not any(isinstance(v, dict) for v in value.values())

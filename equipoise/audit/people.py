@@ -20,14 +20,25 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equipoise.bounds import parse_json
 from equipoise.errors import EquipoiseError
 
-__all__ = ["CANNOT_TELL", "KINDS", "SURENESS", "Seen", "connected", "create", "read_people"]
+__all__ = [
+    "CANNOT_TELL",
+    "KINDS",
+    "SURENESS",
+    "Seen",
+    "connected",
+    "create",
+    "read_classes",
+    "read_people",
+]
 
 APPLICATION, SCHEMA = 0x45515053, 1
 """Marks of the file: whose it is, and the version of its tables."""
@@ -37,6 +48,9 @@ SURENESS = ("guessing", "rather unsure", "rather sure", "certain")
 """What 1, 2, 3 and 4 mean."""
 
 CANNOT_TELL = -1
+
+LARGEST = 2**28
+"""Bytes of a value in the file."""
 
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -69,6 +83,9 @@ FROM answers JOIN asked USING (token) JOIN people ON people.number = asked.perso
   JOIN questions ON questions.number = asked.question
 WHERE answers.number IN (SELECT max(number) FROM answers GROUP BY token);
 """
+
+
+_DEFINED = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type, name"
 
 
 @dataclass(frozen=True)
@@ -130,16 +147,63 @@ def read_people(folder: Path) -> Seen | None:
             return None
         _check(connection, path)
         connection.execute("PRAGMA query_only = ON")
-        classes = connection.execute("SELECT value FROM facts WHERE name = 'classes'").fetchone()
+        classes = read_classes(connection, path)
         rows = connection.execute(
             "SELECT person, question, kind, image, label, target, made_by, accepted, again,"
             " coalesce(class, ?), sureness, seconds FROM given ORDER BY person, at",
             (CANNOT_TELL,),
         ).fetchall()
+    if not all(_is_given(row, len(classes)) for row in rows):
+        raise EquipoiseError(
+            f"Cannot read what people answered, {path}: it holds an answer that nobody could give. Move the file away "
+            "to begin anew."
+        )
     kinds = (int, int, object, object, int, int, object, float, bool, int, float, float)
     columns = zip(*rows, strict=True) if rows else ((),) * len(kinds)
     arrays = (np.array(values, dtype=kind) for values, kind in zip(columns, kinds, strict=True))
-    return Seen(tuple(map(str, json.loads(classes[0]))), *arrays)
+    return Seen(classes, *arrays)
+
+
+def read_classes(connection: sqlite3.Connection, path: Path) -> tuple[str, ...]:
+    found = connection.execute("SELECT value FROM facts WHERE name = 'classes'").fetchone()
+    try:
+        names = parse_json(found[0] if found else "")
+    except (TypeError, ValueError):
+        names = None
+    if not isinstance(names, list):
+        raise EquipoiseError(
+            f"Cannot read what people answered, {path}: it names no classes. Move the file away to begin anew."
+        )
+    return tuple(map(str, names))
+
+
+def _is_given(row: tuple, classes: int) -> bool:
+    """Whether an answer is one of `classes`; SQLite lets a column hold what its type is not."""
+    (
+        person,
+        question,
+        kind,
+        image,
+        label,
+        target,
+        made_by,
+        accepted,
+        again,
+        seen,
+        sureness,
+        seconds,
+    ) = row
+    return (
+        all(isinstance(n, int) for n in (person, question, label, target, again, seen))
+        and all(isinstance(text, str) for text in (kind, image, made_by))
+        and kind in KINDS
+        and all(0 <= n < classes for n in (label, target))
+        and CANNOT_TELL <= seen < classes
+        and accepted in (None, 0, 1)
+        and sureness in ((None,) if seen == CANNOT_TELL else (1, 2, 3, 4))
+        and isinstance(seconds, int | float)
+        and 0 <= seconds < float("inf")
+    )
 
 
 def create(path: Path, classes: Sequence[str], seed: int, questions: Iterable[tuple]) -> None:
@@ -188,6 +252,12 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _opened(path: Path, verb: str, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+    # What is written behind a link would be written outside the folder.
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-journal"):
+        if path.with_name(name).is_symlink():
+            raise EquipoiseError(
+                f"Cannot {verb} what people answered, {path.with_name(name)}: it is a link. Put the file itself there."
+            )
     # SQLite reads a file of this mode in a folder that it may not write to only when told that nobody else does.
     fixed = verb == "read" and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
     address = f"{path.absolute().as_uri()}?{'immutable=1' if fixed else f'mode={mode}'}"
@@ -195,8 +265,12 @@ def _opened(path: Path, verb: str, mode: str = "rw") -> Iterator[sqlite3.Connect
         with closing(
             sqlite3.connect(address, uri=True, timeout=30, isolation_level=None)
         ) as connection:
+            # Nothing that the file defines may do more than read and compute, or make longer texts than pictures are.
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
             yield connection
-    except sqlite3.Error as error:
+    # A damaged file is quoted in the error, in whatever bytes it has.
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise EquipoiseError(
             f"Cannot {verb} what people answered, {path}: {error}. See to the disk and the file's permissions, or "
             "move the file away to begin anew."
@@ -215,3 +289,19 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise EquipoiseError(
             f"Cannot use {path}: its schema is {version}, this version of equipoise reads {SCHEMA}."
         )
+    # A view or a trigger of somebody else's could run without end, or change what is answered.
+    if connection.execute(_DEFINED).fetchall() != _own():
+        raise EquipoiseError(
+            f"Cannot use {path}: its tables are not those that equipoise makes. Move it away to begin anew."
+        )
+    facts = connection.execute("SELECT name FROM facts WHERE typeof(value) = 'text'").fetchall()
+    if not {("classes",), ("seed",)} <= set(facts):
+        raise EquipoiseError(f"Cannot use {path}: it lacks facts. Move it away to begin anew.")
+
+
+@cache
+def _own() -> list[tuple[str, str, str]]:
+    """What a file that equipoise makes defines."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_TABLES)
+        return connection.execute(_DEFINED).fetchall()

@@ -20,11 +20,11 @@ from equipoise.audit.claims import Claim, read_claims, read_study
 from equipoise.audit.exhibits import Row, read_exhibits
 from equipoise.audit.human import human_claims
 from equipoise.audit.people import Seen, read_people
-from equipoise.audit.plan import IMAGES, SCHEMA, pictured_rows
+from equipoise.audit.plan import IMAGES, pictured_rows
+from equipoise.audit.record import read_record, stays
 from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
 from equipoise.errors import EquipoiseError, did_you_mean
-from equipoise.files import NotJSONError, read_json
 from equipoise.probes import Adversarial, Standard, Transfer, load_probe
 from equipoise.processes import cores
 from equipoise.remote import place
@@ -53,46 +53,6 @@ def find_run(folder: Path) -> Path:
     inside = folder / "audit"
     studied = (inside / "run.json").is_file() and not (folder / "run.json").is_file()
     return inside if studied else folder
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """run.json of the run in `folder`.
-
-    Raises:
-        EquipoiseError: when there is none, when it is of another schema, or lacks what every run has.
-    """
-    path = folder / "run.json"
-    if not path.is_file():
-        raise EquipoiseError(
-            f"Cannot open the run {str(folder)!r}: there is no run.json in it. Give the folder that an audit wrote."
-        )
-    try:
-        record = read_json(path)
-    except NotJSONError as error:
-        raise EquipoiseError(
-            f"{error} Repeat the audit that wrote it: run.json is written again, and sound shards are kept."
-        ) from None
-    schema = record.get("schema") if isinstance(record, dict) else None
-    if schema != SCHEMA:
-        raise EquipoiseError(
-            f"Cannot open the run {str(folder)!r}: its schema is {schema!r}, this version of equipoise reads {SCHEMA}. "
-            "Audit into another folder with --out."
-        )
-    lacking = {
-        "status",
-        "created",
-        "seed",
-        "data",
-        "probes",
-        "classifiers",
-        "shards",
-    } - record.keys()
-    if lacking:
-        raise EquipoiseError(
-            f"Cannot open the run {str(folder)!r}: its run.json lacks {', '.join(sorted(lacking))}. Delete that file "
-            "and repeat the audit: it is written again, and sound shards are kept."
-        )
-    return record
 
 
 class Run:
@@ -139,6 +99,13 @@ class Run:
     def _paths(self) -> dict[str, Path]:
         """The finished shards, in the order of the plan, by name."""
         paths = {shard["file"]: self.folder / shard["file"] for shard in self.record["shards"]}
+        known: dict[Path, bool] = {}
+        for path in paths.values():
+            if not stays(path, self.folder, known):
+                raise EquipoiseError(
+                    f"Cannot read the run {str(self.folder)!r}: its shard {path} is a link out of the folder. Put the "
+                    "file itself there."
+                )
         return {name: path for name, path in paths.items() if is_whole(path)}
 
     @cached_property
@@ -199,7 +166,7 @@ class Run:
                 f"The run {self.folder} has no measurements yet. Repeat its audit to finish it."
             )
         relation = read_alike(self._connection, files) if probe else self._joined()
-        return relation.select(*[f'"{c}"' for c in relation.columns if c not in _PICTURES])
+        return relation.select(*[_quoted(c) for c in relation.columns if c not in _PICTURES])
 
     def _joined(self) -> "DuckDBPyRelation":
         """All shards of all probes: in the order of the plan, or probe after probe where columns have to be renamed."""
@@ -215,7 +182,9 @@ class Run:
         for k, spec in enumerate(spec for spec in self.probes if self.shards(spec)):
             part, kind = read_alike(self._connection, self.shards(spec)), spec.partition(":")[0]
             listed = [
-                f'"{c}" AS "{kind}_{c}"' if c in renamed.get(spec, ()) else f'"{c}"'
+                f"{_quoted(c)} AS {_quoted(f'{kind}_{c}')}"
+                if c in renamed.get(spec, ())
+                else _quoted(c)
                 for c in part.columns
             ]
             part.project(", ".join(listed)).create_view(f"part_{k}", replace=True)
@@ -351,3 +320,8 @@ class Run:
     def broken(self) -> list[Sequence[str]]:
         """Id and reason of every image that could not be read and was left out."""
         return [item for facts in self.facts(IMAGES) for item in facts["broken"]]
+
+
+def _quoted(name: str) -> str:
+    """SQL of a column, whose name may hold anything."""
+    return '"' + name.replace('"', '""') + '"'

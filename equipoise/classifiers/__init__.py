@@ -1,7 +1,6 @@
 """What is judged: classifiers, the small networks, and the preflight that looks them over."""
 
-from pathlib import Path
-
+from equipoise.bounds import parse_path
 from equipoise.classifiers import foreign
 from equipoise.classifiers.classifier import Classifier, check_range, precision, wrap
 from equipoise.classifiers.engine import Engine, Quick
@@ -74,7 +73,7 @@ def load_classifier(spec: str) -> Classifier:
     kind, colon, target = spec.partition(":")
     if colon and target:
         if kind == "local":
-            folder = Path(target).expanduser()
+            folder = parse_path(target, spec)
             return load_folder(folder, folder.resolve().name)
         if kind == "hf-hub":
             return foreign.from_hub(target, spec)
@@ -83,7 +82,7 @@ def load_classifier(spec: str) -> Classifier:
         if kind == "torchvision":
             return foreign.from_torchvision(target, spec)
         if kind == "robust-imagenet":
-            return load_robust_imagenet(Path(target).expanduser())
+            return load_robust_imagenet(parse_path(target, spec))
         named = all(part.isidentifier() for part in [*kind.split("."), target])
         if named and ("." in kind or foreign.importable(kind)):
             return foreign.from_function(kind, target, spec)
@@ -95,7 +94,7 @@ def load_classifier(spec: str) -> Classifier:
         "torchvision:NAME",
         "robust-imagenet:FILE.ckpt",
     ]
-    if Path(spec).is_dir():
+    if parse_path(spec, spec).is_dir():
         raise EquipoiseError(f"Unknown classifier spec {spec!r}. Did you mean 'local:{spec}'?")
     near = did_you_mean(f"{kind}:", [known.partition(":")[0] + ":" for known in kinds])
     hint = near if near.startswith("Did") else f"Write one of {', '.join(kinds)}."

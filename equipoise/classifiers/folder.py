@@ -15,11 +15,12 @@ from equipoise.classifiers.residual import ResidualNet
 from equipoise.classifiers.resnet import ResNet
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import write_json
-from equipoise.weights import load_weights, read_description, save_weights
+from equipoise.weights import check_weights, load_weights, read_description, save_weights
 
 __all__ = ["NETS", "Net", "build_net", "load_folder", "name_net", "save_classifier"]
 
 FORMAT = 1
+WEIGHTS = "weights.safetensors"
 Net = MLP | ResidualNet | ResNet | NearestImages
 NETS: dict[str, type[MLP] | type[ResidualNet] | type[ResNet] | type[NearestImages]] = {
     "mlp": MLP,
@@ -69,7 +70,7 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
             f"Cannot save the classifier {classifier.name!r}: its network is a {type(net).__name__}, and "
             f"only {', '.join(sorted(NETS))} can be rebuilt from a file."
         )
-    save_weights(net, folder / "weights.safetensors")
+    save_weights(net, folder / WEIGHTS)
     description = {
         "format": FORMAT,
         "net": {"kind": kind, **net.settings},
@@ -91,7 +92,9 @@ def load_folder(folder: Path, name: str) -> Classifier:
     description = read_description(folder, "classifier", name, FORMAT)
     try:
         settings = dict(description["net"])
-        net = build_net(settings.pop("kind"), settings)
+        kind = str(settings.pop("kind"))
+        check_weights(lambda: build_net(kind, settings), settings, folder / WEIGHTS)
+        net = build_net(kind, settings)
         classifier = wrap(
             net,
             mean=description["mean"],
@@ -106,7 +109,7 @@ def load_folder(folder: Path, name: str) -> Classifier:
         raise EquipoiseError(
             f"Cannot load {folder / 'classifier.json'}: it lacks {error}."
         ) from None
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (ArithmeticError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise EquipoiseError(f"Cannot load {folder / 'classifier.json'}: {error}.") from error
-    load_weights(net, folder / "weights.safetensors")
+    load_weights(net, folder / WEIGHTS)
     return classifier

@@ -33,6 +33,9 @@ __all__ = ["convert_robust_imagenet", "load_robust_imagenet"]
 SHAPE = (3, 224, 224)
 """Of the images that the networks were trained on."""
 
+MOST_CHANNELS = 64
+"""Of an image, for which there are a mean and a standard deviation each."""
+
 SOURCE = "https://huggingface.co/madrylab/robust-imagenet-models"
 
 _NAMED = re.compile(r"(?:wide_)?resnet\d+(?:_\d)?_(l2|linf)_eps(\d+(?:\.\d+)?)")
@@ -108,6 +111,8 @@ def load_robust_imagenet(path: Path) -> Classifier:
         total = sum(_bytes(value) for part in stored.values() for value in part.values())
         if total > file.size:
             raise EquipoiseError("its weights are larger than the file")
+        if any(value.count > MOST_CHANNELS for value in stored["normalizer"].values()):
+            raise EquipoiseError("its mean or standard deviation is of too many channels")
         weights = {key: file.tensor(value) for key, value in stored["model"].items()}
         _fill(net, weights)
         mean, std = (file.tensor(stored["normalizer"][key]) for key in ("new_mean", "new_std"))
@@ -175,7 +180,9 @@ def _converted(file: Path, folder: Path) -> bool:
     description = folder / "classifier.json"
     if not description.exists() or not file.is_file():
         return False
-    if read_json(description).get("facts", {}).get("sha256") != checksum(file):
+    found = read_json(description)
+    facts = found.get("facts") if isinstance(found, dict) else None
+    if not isinstance(facts, dict) or facts.get("sha256") != checksum(file):
         raise EquipoiseError(
             f"Cannot convert {file} into {folder}: it holds another classifier. Choose another --out, or delete that "
             "folder."

@@ -32,15 +32,32 @@ from equipoise.pickles import (
     strided,
 )
 
-__all__ = ["LARGEST_PICKLE", "Stored", "TorchFile"]
+__all__ = ["LARGEST_DIRECTORY", "LARGEST_PICKLE", "Stored", "TorchFile"]
 
 LARGEST_PICKLE = 2**25
 """Bytes of a pickle without its numbers. That of a ResNet-50 with its optimiser has about 200 KB."""
+
+LARGEST_DIRECTORY = 2**23
+"""Bytes of the list of what is in a zip file: some 100,000 tensors."""
 
 _MOST_INSTRUCTIONS = 2**20
 _LOCAL_HEADER = struct.Struct(
     "<4s22xHH"
 )  # of an entry in a zip file: signature, lengths of its name and extra field
+
+
+class _Sparing(io.FileIO):
+    """A file of which no more than `most` bytes are read at once: Python's reader of zip files takes the list of what
+    is in one as a whole, however long it claims to be, and makes an object for each line."""
+
+    most = LARGEST_DIRECTORY
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        asked = self.most + 1 if size is None or size < 0 else size
+        found = super().read(min(asked, self.most + 1)) or b""
+        if len(found) > self.most:
+            raise EquipoiseError(f"it would have more than {self.most} bytes read at once")
+        return found
 
 
 @dataclass(frozen=True)
@@ -106,7 +123,12 @@ class TorchFile:
         )
 
     def _read_zip(self) -> tuple[Any, dict[str, int]]:
-        with zipfile.ZipFile(self.path) as archive, self.path.open("rb") as file:
+        with (
+            _Sparing(self.path) as whole,
+            zipfile.ZipFile(whole) as archive,
+            self.path.open("rb") as file,
+        ):
+            whole.most = LARGEST_PICKLE
             entries = {entry.filename: entry for entry in archive.infolist()}
             (main,) = (
                 name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")

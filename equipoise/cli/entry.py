@@ -1,5 +1,10 @@
-"""The entry point: mistakes become one line, and options may stand in a file."""
+"""The entry point: mistakes become one line, and options may stand in a file.
 
+What breaks a reader in a way that nobody thought of becomes one line, too: a file from elsewhere can hold anything, and
+a page of Python helps nobody who only opened it. The variable ``EQUIPOISE_TRACEBACK=1`` shows where it was.
+"""
+
+import os
 import signal
 import sys
 import threading
@@ -11,31 +16,43 @@ from typing import NoReturn
 import cyclopts
 
 from equipoise.cli.app import app
+from equipoise.cli.configuration import check_config
 from equipoise.errors import EquipoiseError
 
 __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: a mistake of the user's becomes one line on standard error and exit code 2; Ctrl-C gives 130, and
-    SIGTERM, which a scheduler sends before it kills, 143."""
+    """Entry point: a mistake of the user's becomes one line on standard error and exit code 2, what nobody thought of
+    one line and exit code 1; Ctrl-C gives 130, and SIGTERM, which a scheduler sends before it kills, 143."""
     tokens = sys.argv[1:] if arguments is None else arguments
     try:
         with _terminable():
             _with_config(tokens)
     except (EquipoiseError, cyclopts.CycloptsError) as error:
-        line = " ".join(str(error).split())
-        print(f"equipoise: {line}", file=sys.stderr)
+        _say(str(error))
         sys.exit(2)
     except _Terminated:
         _stopped("terminated", 143)
     except KeyboardInterrupt:
         _stopped("interrupted", 130)
-    except RuntimeError as error:
+    except Exception as error:
         # What DuckDB makes of Ctrl-C in the middle of a query.
-        if str(error) != "Query interrupted":
+        if isinstance(error, RuntimeError) and str(error) == "Query interrupted":
+            _stopped("interrupted", 130)
+        if os.environ.get("EQUIPOISE_TRACEBACK"):
             raise
-        _stopped("interrupted", 130)
+        _say(
+            f"{type(error).__name__}: {str(error)[:500]}. A file that was read is damaged or of something else, or "
+            "equipoise is at fault: repeat with EQUIPOISE_TRACEBACK=1 to see where, and report that."
+        )
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    line = " ".join(text.split())
+    # Half of a surrogate pair, from the name of a file, cannot be printed.
+    print(f"equipoise: {line}".encode("utf-8", "replace").decode(), file=sys.stderr)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -67,24 +84,6 @@ def _stopped(how: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _check_yaml(path: Path) -> None:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise EquipoiseError(
-            f"Cannot read the configuration {str(path)!r}: it is not YAML ({error})."
-        ) from None
-    verbs = {"audit", "train", "denoise", "counterfactuals", "study", "theory", "check", "report"}
-    verbs |= {"compare", "convert", "export", "transfer", "verify", "view"}
-    if not isinstance(content, dict) or not content.keys() <= verbs:
-        raise EquipoiseError(
-            f"Cannot use the configuration {str(path)!r}: at its top it needs a verb ({', '.join(sorted(verbs))}) with "
-            "the options below it."
-        )
-
-
 def _with_config(tokens: list[str]) -> None:
     """Takes ``--config FILE.yaml`` out of the arguments; it holds the options of a verb under the verb's name."""
     app.config = ()
@@ -102,7 +101,7 @@ def _with_config(tokens: list[str]) -> None:
             raise EquipoiseError(
                 f"Cannot read the configuration {str(path)!r}: there is no such file."
             )
-        _check_yaml(path)
+        check_config(path)
         app.config = (cyclopts.config.Yaml(path, must_exist=True),)
         tokens = tokens[:place] + tokens[place + 2 :]
     app(tokens, exit_on_error=False, print_error=False)

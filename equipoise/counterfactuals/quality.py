@@ -85,7 +85,11 @@ def measure_quality(
         features and features.fingerprint(),
     )
     path = made.folder / "quality.json"
-    if path.is_file() and (before := read_json(path)).get("identity") == identity:
+    if (
+        path.is_file()
+        and isinstance(before := read_json(path), dict)
+        and before.get("identity") == identity
+    ):
         return [
             Finding(**row | {"value": math.nan if row["value"] is None else row["value"]})
             for row in before["findings"]

@@ -1,7 +1,6 @@
 """Denoisers: what a clean image was, given a noisy one; and the solvers that turn noise into images with them."""
 
-from pathlib import Path
-
+from equipoise.bounds import parse_path
 from equipoise.diffusion.denoiser import (
     UNCONDITIONAL,
     Denoiser,
@@ -55,16 +54,14 @@ def load_denoiser(spec: str) -> Denoiser:
     parsed = parse_spec(spec)
     if parsed.target and parsed.kind == "local":
         parsed.only()
-        folder = Path(parsed.target).expanduser()
+        folder = parsed.path
         return load_folder(folder, folder.resolve().name)
     # What reads foreign formats is imported when one is asked for.
     if parsed.target and parsed.kind == "edm":
         from equipoise.diffusion.edm import load_edm  # noqa: PLC0415
 
         second = parsed.only("unconditional").get("unconditional")
-        return load_edm(
-            Path(parsed.target).expanduser(), Path(second).expanduser() if second else None
-        )
+        return load_edm(parsed.path, parse_path(second, spec) if second else None)
     if parsed.target and parsed.kind == "diffusers":
         from equipoise.diffusion.hugging_face import load_diffusers  # noqa: PLC0415
 
@@ -72,9 +69,9 @@ def load_denoiser(spec: str) -> Denoiser:
         label = None
         if null is not None:
             label = 0 if null == "0" else parse_whole_number(null, f"the label null of {spec!r}")
-        return load_diffusers(Path(parsed.target).expanduser(), label)
+        return load_diffusers(parsed.path, label)
     kinds = ["local:DIR", "edm:FILE.pkl", "diffusers:FOLDER"]
-    if Path(spec).is_dir():
+    if parse_path(spec, spec).is_dir():
         raise EquipoiseError(f"Unknown denoiser spec {spec!r}. Did you mean 'local:{spec}'?")
     near = did_you_mean(f"{parsed.kind}:", [known.partition(":")[0] + ":" for known in kinds])
     hint = near if near.startswith("Did") else f"Write one of {', '.join(kinds)}."

@@ -35,6 +35,8 @@ from equipoise.errors import EquipoiseError
 
 __all__ = ["Paired", "load_edm"]
 
+MOST_LABELS = 100_000
+
 LICENCE = "CC BY-NC-SA 4.0"
 
 _CIFAR10 = (
@@ -135,7 +137,7 @@ def _load(path: Path, cache: Path | None) -> Preconditioned:
         ValueError,
     ) as error:
         raise EquipoiseError(
-            f"Cannot build the network of {path} from its settings {found.settings}: {error}."
+            f"Cannot build the network of {path} from its settings {str(found.settings)[:1000]}: {error}."
         ) from None
     if converted is None:
         # A folder that cannot be written costs the conversion, not the network.
@@ -153,6 +155,8 @@ def _build(found: ForeignNet, path: Path) -> Preconditioned:
             f"around {' or '.join(_BUILDERS)}; the files named baseline-* hold other kinds."
         )
     labels, size = settings["label_dim"], settings["img_resolution"]
+    if not 0 <= labels <= MOST_LABELS:
+        raise EquipoiseError(f"its {labels} labels are more than {MOST_LABELS}.")
     levels = len(settings.get("channel_mult", ()))
     if size < 1 or size % 2 ** max(levels - 1, 0):
         raise EquipoiseError(f"its images of {size} pixels cannot be halved {levels - 1} times.")

@@ -12,11 +12,14 @@ from equipoise.diffusion.preconditioned import Preconditioned
 from equipoise.diffusion.unet import UNet
 from equipoise.errors import EquipoiseError
 from equipoise.files import write_json
-from equipoise.weights import load_weights, read_description, save_weights
+from equipoise.weights import check_weights, load_weights, read_description, save_weights
 
 __all__ = ["load_folder", "save_denoiser"]
 
 FORMAT = 1
+WEIGHTS = "weights.safetensors"
+LARGEST_SIDE = 2**14
+"""Pixels of an image that a network is made for."""
 
 
 def save_denoiser(denoiser: Preconditioned, folder: Path) -> None:
@@ -31,7 +34,7 @@ def save_denoiser(denoiser: Preconditioned, folder: Path) -> None:
             f"Cannot save the denoiser {denoiser.name!r}: its network is a {type(net).__name__}, and only a UNet can "
             "be rebuilt from a file."
         )
-    save_weights(net, folder / "weights.safetensors")
+    save_weights(net, folder / WEIGHTS)
     description = {
         "format": FORMAT,
         "net": {"kind": "unet", **net.settings},
@@ -60,6 +63,11 @@ def load_folder(folder: Path, name: str) -> Preconditioned:
                 f"Cannot load the denoiser {folder}: its network is a {kind!r}, this version of equipoise reads "
                 "'unet'. Upgrade equipoise."
             )
+        if not all(0 < side <= LARGEST_SIDE for side in settings["shape"]):
+            raise EquipoiseError(
+                f"Cannot load {folder / 'denoiser.json'}: its images of shape {str(settings['shape'])[:80]} are none."
+            )
+        check_weights(lambda: UNet(**settings), settings, folder / WEIGHTS)
         net = UNet(**settings)
         denoiser = Preconditioned(
             net,
@@ -77,12 +85,12 @@ def load_folder(folder: Path, name: str) -> Preconditioned:
         raise EquipoiseError(
             f"Cannot load {folder / 'denoiser.json'}: it lacks {error}."
         ) from None
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (ArithmeticError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise EquipoiseError(f"Cannot load {folder / 'denoiser.json'}: {error}.") from error
     if len(denoiser.classes) != net.classes:
         raise EquipoiseError(
             f"Cannot load {folder / 'denoiser.json'}: it names {len(denoiser.classes)} classes for a network with "
             f"{net.classes}."
         )
-    load_weights(net, folder / "weights.safetensors")
+    load_weights(net, folder / WEIGHTS)
     return denoiser

@@ -91,6 +91,9 @@ class DiffusersDenoiser(Denoiser):
         return self.unet(z, t, class_labels=self.rows[label]).sample
 
 
+MOST_LABELS = MOST_STEPS = 100_000
+
+
 def load_diffusers(folder: Path, null: int | None = None) -> Denoiser:
     """The denoiser of a folder that diffusers saved, on the CPU.
 
@@ -120,7 +123,7 @@ def load_diffusers(folder: Path, null: int | None = None) -> Denoiser:
         betas, predicts = _schedule(schedule)
     except EquipoiseError as error:
         raise EquipoiseError(f"Cannot load the denoiser 'diffusers:{folder}': {error}") from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise EquipoiseError(
             f"Cannot load the denoiser 'diffusers:{folder}': its configuration lacks or misstates "
             f"{error}."
@@ -170,7 +173,10 @@ def _checked(config: Mapping[str, Any]) -> tuple[tuple[int, int, int], int]:
             f"its time embedding is {embedding!r} and its label embedding {config.get('class_embed_type')!r}; only "
             "positional times and learned labels are supported."
         )
-    return (int(channels), int(height), int(width)), int(config.get("num_class_embeds") or 0)
+    labels = int(config.get("num_class_embeds") or 0)
+    if not 0 <= labels <= MOST_LABELS:
+        raise EquipoiseError(f"its network has {labels} labels, more than {MOST_LABELS}.")
+    return (int(channels), int(height), int(width)), labels
 
 
 def _schedule(config: Mapping[str, Any]) -> tuple[Tensor, str]:
@@ -186,6 +192,8 @@ def _schedule(config: Mapping[str, Any]) -> tuple[Tensor, str]:
         betas = torch.tensor(config["trained_betas"], dtype=torch.float64)
     else:
         kind, steps = config["beta_schedule"], config["num_train_timesteps"]
+        if not 2 <= steps <= MOST_STEPS:
+            raise EquipoiseError(f"its schedule has {steps} times, not 2 to {MOST_STEPS}.")
         low, high = config["beta_start"], config["beta_end"]
         if kind == "linear":
             betas = torch.linspace(low, high, steps, dtype=torch.float64)

@@ -1,7 +1,6 @@
 """Images: what is looked at. One file a source; `load_images` opens any of them by its spec."""
 
-from pathlib import Path
-
+from equipoise.bounds import parse_path
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.images.arrays import Arrays
 from equipoise.images.decode import BrokenImageError, Decoding
@@ -79,7 +78,7 @@ def load_images(spec: str, split: str = "test") -> Images:
     parsed = parse_spec(spec)
     source = _SOURCES.get(parsed.kind)
     if source is None:
-        path = Path(spec.partition("?")[0]).expanduser()
+        path = parse_path(spec.partition("?")[0], spec)
         known = f"{'folder' if path.is_dir() else 'parquet'}:{spec}"
         hint = f"Did you mean {known!r}?" if path.exists() else did_you_mean(parsed.kind, _SOURCES)
         raise EquipoiseError(

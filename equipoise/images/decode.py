@@ -14,9 +14,14 @@ holds:
 With a `size`, the shorter side is resized to it with antialiased bilinear weights, the longer one
 in proportion (rounded down), and the centre square is kept: the geometry of torchvision's `Resize`
 and `CenterCrop`.
+
+A file of a few kilobytes can claim any size. So size and pixels are bounded before anything is decoded, and so are the
+pixels that resizing would make of a long and thin image. Of an animation the first frame is read.
 """
 
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -27,13 +32,24 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from equipoise.bounds import read_bounded
 from equipoise.errors import EquipoiseError
 from equipoise.specs import Spec
 
-__all__ = ["BrokenImageError", "Decoding", "centre_square"]
+__all__ = [
+    "LARGEST_IMAGE",
+    "MOST_PIXELS",
+    "BrokenImageError",
+    "Decoding",
+    "centre_square",
+    "refuse_large",
+]
 
-# A file of a few kilobytes can claim any size; beyond this one, decoding it would fill the memory.
-MOST_PIXELS = 2**26
+LARGEST_IMAGE = 2**29
+"""Bytes of an image file: 12,000 x 12,000 pixels in colour that are not compressed have 412 MiB."""
+
+MOST_PIXELS = 12_288**2
+"""Of an image; their decoding takes about 4 GB, or half a gigabyte where they are resized."""
 
 # Only these: Pillow would also hand PostScript to Ghostscript, and run what is in it.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
@@ -116,7 +132,7 @@ class Decoding:
         size = spec.only("size", *others).get("size")
         if size is None:
             return cls.size
-        if not (size.isdecimal() and 0 < int(size) <= MOST_PIXELS**0.5):
+        if not (size.isdecimal() and len(size) < 6 and 0 < int(size) <= MOST_PIXELS**0.5):
             raise EquipoiseError(
                 f"Cannot use size={size} of {spec.text!r}: write a whole number of pixels, as in "
                 "?size=32."
@@ -134,17 +150,16 @@ class Decoding:
             float32 in [0, 1], with shape (channels, H, W).
 
         Raises:
-            BrokenImageError: for bytes that are no image, truncated, of more than 2**26 pixels, or
-                float pixels outside [0, 1].
+            BrokenImageError: for bytes that are no image or truncated, more than `LARGEST_IMAGE` of
+                them or `MOST_PIXELS` pixels, and float pixels outside [0, 1].
             EquipoiseError: for a coloured image where `channels` is 1.
         """
         try:
-            data = source if isinstance(source, bytes) else source.read_bytes()
+            data = _content(source, id)
             if not data:
                 raise BrokenImageError(id, "it is empty")
-            with Image.open(BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise BrokenImageError(id, f"it claims {image.width} x {image.height} pixels")
+            with _opened(data) as image:
+                refuse_large(image.size, id)
                 pixels = self._pixels(ImageOps.exif_transpose(image), id)
         except (EquipoiseError, MemoryError):
             raise
@@ -196,10 +211,48 @@ def _deep(image: Image.Image, id: str) -> np.ndarray:
     )
 
 
+def _content(source: bytes | Path, id: str) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    try:
+        return read_bounded(source, LARGEST_IMAGE)
+    except EquipoiseError as error:
+        reason = f"it is no regular file, or has more than {LARGEST_IMAGE} bytes"
+        raise BrokenImageError(id, reason) from error
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The image whose header has been read, no more."""
+    with warnings.catch_warnings():
+        # Pillow warns of sizes below `MOST_PIXELS`, which are fine here.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(BytesIO(data), formats=FORMATS)
+    with image:
+        yield image
+
+
+def refuse_large(size: tuple[int, int], id: str) -> None:
+    """Refuses an image of more than `MOST_PIXELS`.
+
+    Raises:
+        BrokenImageError: which names `id`.
+    """
+    width, height = size
+    if width * height > MOST_PIXELS:
+        raise BrokenImageError(id, f"it claims {width} x {height} pixels, more than {MOST_PIXELS}")
+
+
 def centre_square(image: Image.Image, short: int, size: int) -> Image.Image:
-    """The centre square of side `size` of `image`, once its shorter side is `short`."""
+    """The centre square of side `size` of `image`, once its shorter side is `short`.
+
+    Raises:
+        ValueError: where the longer side would then make more than `MOST_PIXELS`.
+    """
     shorter = min(image.size)
     width, height = (short * side // shorter for side in image.size)
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"it is too long and thin to be resized to {width} x {height} pixels")
     if shorter != short:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
@@ -210,7 +263,10 @@ def _is_grey(source: bytes | Path) -> bool | None:
     """Whether the header of an image says that it is grey, `None` when it cannot be read."""
     try:
         file = BytesIO(source) if isinstance(source, bytes) else source
-        with Image.open(file, formats=FORMATS) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(file, formats=FORMATS)
+        with image:
             return image.mode in GREY + DEEP
     except Exception:  # decoding will say what is wrong
         return None

@@ -232,8 +232,8 @@ def _variants(text: str) -> tuple[str, ...]:
 
 
 def _seed(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise EquipoiseError(
-            f"Cannot draw digits on photos with seed={text}: give a whole number from 0."
+            f"Cannot draw digits on photos with seed={text[:40]}: give a whole number from 0."
         )
     return int(text)

@@ -64,7 +64,7 @@ class Folder(Images):
             EquipoiseError: when the folder, the split or every image is missing, the table is
                 wrong, or ``classes=`` does not fit the folders.
         """
-        root, variant = Path(spec.target).expanduser(), spec.options.get("classes")
+        root, variant = spec.path, spec.options.get("classes")
         if not spec.target or not root.is_dir():
             raise EquipoiseError(
                 f"Cannot open {spec.text!r}: there is no folder {spec.target!r}. Write "

@@ -35,9 +35,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from equipoise.bounds import parse_path, read_bounded
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.files import read_json
-from equipoise.images.decode import BrokenImageError, Decoding
+from equipoise.images.decode import LARGEST_IMAGE, BrokenImageError, Decoding
 from equipoise.images.folder import file_state
 from equipoise.images.layout import find_root, image_files, subfolders
 from equipoise.images.source import Example, Images
@@ -201,10 +202,10 @@ def _entries(root: Path, place: str, group: str, part: str) -> list[Entry]:
 
 def _outputs(spec: Spec, root: Path) -> tuple[tuple[int, ...], ...] | None:
     """The outputs of an ImageNet classifier that count as each class; `None` without a mapping."""
-    top, remedy = Path(spec.target).expanduser(), f"Restore the authors' {MAPPING}."
+    top, remedy = spec.path, f"Restore the authors' {MAPPING}."
     places = [place / MAPPING for place in (top, root, root.parent)]
     if "mapping" in spec.options:
-        path = Path(spec.options["mapping"]).expanduser()
+        path = parse_path(spec.options["mapping"], spec.text)
     else:
         path = next((path for path in places if path.is_file()), None)
     if path is None:
@@ -233,7 +234,7 @@ def _outputs(spec: Spec, root: Path) -> tuple[tuple[int, ...], ...] | None:
 def _read_mask(root: Path, name: str, image: Tensor, id: str) -> Tensor:
     """The mask of `image`, 0 and 1 in float32, with shape (1, H, W)."""
     try:
-        values = np.load(BytesIO((root / name).read_bytes()), allow_pickle=False)
+        values = np.load(BytesIO(read_bounded(root / name, LARGEST_IMAGE)), allow_pickle=False)
     except Exception as error:  # on malformed bytes, NumPy raises almost anything
         words = " ".join(str(error).split()) or type(error).__name__
         raise BrokenImageError(id, f"its mask {name!r}: {words}") from error

@@ -5,12 +5,13 @@ classes, while whole numbers are taken as indices already: a split that lacks a 
 shift the labels of the others.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from equipoise.errors import EquipoiseError
 
-__all__ = ["index_labels"]
+__all__ = ["MOST_CLASSES", "index_labels"]
 
 MOST_CLASSES = 100_000
 
@@ -31,14 +32,24 @@ def index_labels(
     Raises:
         EquipoiseError: when a label is missing, is no known name, or lies outside 0..K-1.
     """
-    values = set(values)
-    if None in values or "" in values:
+    try:
+        values = set(values)
+    except TypeError:
+        raise EquipoiseError(
+            f"Cannot use the labels of {where}: they are lists. Write a whole number or a word into each row."
+        ) from None
+    nan = any(isinstance(value, float) and math.isnan(value) for value in values)
+    if nan or None in values or "" in values:
         raise EquipoiseError(
             f"Cannot label the images of {where}: some rows have no label. Fill the label column "
             "in or remove those rows."
         )
     numbers = {value: _whole(value) for value in values}
     known = set(names or ())
+    if len(values) > MOST_CLASSES:
+        raise EquipoiseError(
+            f"Cannot use the labels of {where}: there are more than {MOST_CLASSES} of them. Are they ids?"
+        )
     if names is None and None in numbers.values():
         names = tuple(sorted({str(value) for value in values}))
         place = {name: index for index, name in enumerate(names)}

@@ -28,7 +28,7 @@ def find_root(spec: Spec, inner: str, begins: Callable[[Path], bool], layout: st
     Raises:
         EquipoiseError: when neither folder holds it.
     """
-    path = Path(spec.target).expanduser()
+    path = spec.path
     if not spec.target or not path.is_dir():
         raise EquipoiseError(
             f"Cannot open {spec.text!r}: there is no folder {spec.target!r}. Write {spec.kind}:PATH with the "

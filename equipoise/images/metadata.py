@@ -8,11 +8,16 @@ then label and place together, ``y0-place1``. File names are relative to the fol
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from io import StringIO
+from pathlib import Path, PurePosixPath
 
+from equipoise.bounds import is_within, read_bounded
 from equipoise.errors import EquipoiseError
 
-__all__ = ["METADATA", "Row", "read_metadata"]
+__all__ = ["LARGEST_TABLE", "METADATA", "Row", "read_metadata"]
+
+LARGEST_TABLE = 2**28
+"""Bytes: more than a line for each of three million images."""
 
 METADATA = "metadata.csv"
 WATERBIRDS_SPLITS = {"0": "train", "1": "val", "2": "test"}
@@ -32,12 +37,12 @@ def read_metadata(path: Path) -> list[Row]:
     """Reads the table at `path`, in its own order.
 
     Raises:
-        EquipoiseError: when it cannot be read, lacks a column, names a file twice or one outside
-            its folder.
+        EquipoiseError: when it cannot be read, has more than `LARGEST_TABLE` bytes, lacks a column,
+            names a file twice or one outside its folder.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(_rows(path, csv.DictReader(file)))
+        text = read_bounded(path, LARGEST_TABLE).decode("utf-8-sig")
+        rows = list(_rows(path, csv.DictReader(StringIO(text, newline=""))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise EquipoiseError(
@@ -63,7 +68,7 @@ def _rows(path: Path, table: csv.DictReader) -> Iterator[Row]:
         cell = {
             key: (value or "").strip()
             for key, value in line.items()
-            if isinstance(key, str | None)
+            if isinstance(key, str)  # what is too many stands under None, as a list
         }
         name = cell["img_filename" if waterbirds else "file_name"]
         split = cell.get("split") or None
@@ -77,8 +82,7 @@ def _rows(path: Path, table: csv.DictReader) -> Iterator[Row]:
 
 def _inside(name: str, path: Path) -> str:
     """`name` in its plain form, once it is known to stay in the table's folder."""
-    windows = PureWindowsPath(name)
-    if not name or windows.anchor or ".." in windows.parts:
+    if not is_within(name):
         raise EquipoiseError(
             f"{path} names the file {name!r}, which is not inside its folder. Write paths "
             f"relative to {path.parent}."

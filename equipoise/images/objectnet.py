@@ -21,6 +21,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from equipoise.bounds import parse_path
 from equipoise.errors import EquipoiseError
 from equipoise.images.folder import Entry, Folder, folders, walk
 from equipoise.images.framing import Cropped, Trimmed
@@ -66,7 +67,7 @@ class ObjectNet(Overlap):
                 the mappings do not know, no image at all, or a source whose folders cannot be told apart.
         """
         decoding, options = Trimmed.in_colour(spec, "source"), spec.options
-        root = Path(spec.target).expanduser()
+        root = spec.path
         root = root if (root / IMAGES).is_dir() else root / ARCHIVE
         if not spec.target or not (root / IMAGES).is_dir():
             raise EquipoiseError(
@@ -92,7 +93,7 @@ class ObjectNet(Overlap):
             if "source" not in options:
                 return target
             source = _open_source(
-                spec, Path(options["source"]).expanduser(), labels, decoding.size
+                spec, parse_path(options["source"], spec.text), labels, decoding.size
             )
         except OSError as error:
             raise EquipoiseError(

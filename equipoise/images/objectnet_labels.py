@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from equipoise.bounds import read_bounded
 from equipoise.errors import EquipoiseError
 from equipoise.files import read_json
 
@@ -29,6 +30,8 @@ OVERLAP = "objectnet_to_imagenet_1k.json"
 TEXTS = "imagenet_to_label_2012_v2"
 LINES = "pytorch_to_imagenet_2012_id.json"
 IMAGENET = 1000
+LARGEST_TEXT = 2**22
+"""Bytes of a list of a thousand texts."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,8 @@ def _output_of_lines(path: Path) -> list[int]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bounded(path, LARGEST_TEXT).decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError, EquipoiseError) as error:
         raise _wrong(path, str(error)) from error
     if len(lines) != IMAGENET:
         raise _wrong(path, f"it has {len(lines)} lines, not {IMAGENET}")

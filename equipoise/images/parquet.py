@@ -10,25 +10,28 @@ PATH is a file, or a folder with ``SPLIT.parquet``, ``SPLIT-*.parquet`` or ``dat
 
 Class names come from the metadata key ``classes`` (names with commas between), else from Hugging
 Face's own key, else from the labels. A file given by name serves as "test", or as the split that
-it is named after.
+it is named after. Ids and groups count up to their first 1,000 letters.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from equipoise.bounds import parse_json
 from equipoise.errors import EquipoiseError
 from equipoise.images.blocks import TABLE, Blocks, query
-from equipoise.images.decode import BrokenImageError, Decoding
+from equipoise.images.decode import LARGEST_IMAGE, BrokenImageError, Decoding
 from equipoise.images.folder import SPLITS
-from equipoise.images.labels import index_labels
+from equipoise.images.labels import MOST_CLASSES, index_labels
 from equipoise.images.source import Example, Images
 from equipoise.specs import Spec
 from equipoise.streams import digest
 
 __all__ = ["Parquet"]
+
+LONGEST = 1000
+"""Letters of an id, a group or a label."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -71,17 +74,26 @@ class Parquet(Images):
                 )
         names = _class_names(files)
         # Without names, the labels of every split decide together, so that all splits agree.
-        labels = query(files if names else siblings, f"SELECT DISTINCT label FROM {TABLE}")
+        label = f"left(label, {LONGEST + 1})" if columns["label"] == "VARCHAR" else "label"
+        labels = query(
+            files if names else siblings,
+            f"SELECT DISTINCT {label} FROM {TABLE} LIMIT {MOST_CLASSES + 1}",
+        )
+        if any(isinstance(label, str) and len(label) > LONGEST for (label,) in labels):
+            raise EquipoiseError(
+                f"Cannot use the labels of {files[0]}: some have more than {LONGEST} letters. Are they captions?"
+            )
         classes, index = index_labels((label for (label,) in labels), names, str(files[0]))
         image = "image.bytes" if columns["image"].startswith("STRUCT") else "image"
-        group = '"group"::VARCHAR' if "group" in columns else "NULL"
-        id = next((f'"{name}"::VARCHAR' for name in ("id", "name") if name in columns), None)
+        image = f"CASE WHEN octet_length({image}::BLOB) <= {LARGEST_IMAGE} THEN {image}::BLOB END"
+        group = _text("group") if "group" in columns else "NULL"
+        id = next((_text(name) for name in ("id", "name") if name in columns), None)
         counts = dict(query(files, "SELECT file_name, num_rows FROM parquet_file_metadata(?)"))
         [(size,)] = query(files, "SELECT sum(total_uncompressed_size) FROM parquet_metadata(?)")
         blocks = Blocks(
             files,
             tuple(counts[str(file)] for file in files),
-            f"{image}::BLOB, label, {group}, {id or 'NULL'}",
+            f"{image}, label, {group}, {id or 'NULL'}",
             int(size or 0),
         )
         if not len(blocks):
@@ -102,7 +114,7 @@ class Parquet(Images):
         data, label, group, name = self.blocks.row(index)
         id = name if name and self.unique else f"{name or self.split}#{index}"
         if data is None:
-            raise BrokenImageError(id, "its row holds no bytes")
+            raise BrokenImageError(id, f"its row holds no bytes, or more than {LARGEST_IMAGE}")
         return Example(self.decoding(data, id), self.index[label], id, group)
 
     def fingerprint(self, indices: Sequence[int]) -> str:
@@ -122,7 +134,7 @@ class Parquet(Images):
 
 def _find(spec: Spec, split: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """The files of `split`, and those of all splits beside them."""
-    path = Path(spec.target).expanduser().absolute()
+    path = spec.path.absolute()
     if not spec.target or not path.exists():
         raise EquipoiseError(
             f"Cannot open {spec.text!r}: there is no {spec.target!r}. Write parquet:PATH with a "
@@ -149,6 +161,11 @@ def _find(spec: Spec, split: str) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     return tuple(found[split]), tuple(file for files in siblings for file in files)
 
 
+def _text(column: str) -> str:
+    """SQL of a column as text of bounded length."""
+    return f'left("{column}"::VARCHAR, {LONGEST})'
+
+
 def _split_of(file: Path) -> str:
     return file.stem.partition("-")[0]
 
@@ -161,9 +178,11 @@ def _class_names(files: Sequence[Path]) -> tuple[str, ...] | None:
     try:
         names = {tuple(value.decode().split(",")) for value in found.get(b"classes", ())}
         if not names:
-            infos = [json.loads(value) for value in found.get(b"huggingface", ())]
+            infos = [parse_json(value) for value in found.get(b"huggingface", ())]
             features = [info["info"]["features"].get("label", {}) for info in infos]
             names = {tuple(feature["names"]) for feature in features if "names" in feature}
+        if not all(isinstance(name, str) for classes in names for name in classes):
+            raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EquipoiseError(
             f"Cannot read the class names in the metadata of {files[0]}: they are neither names "
@@ -177,9 +196,9 @@ def _class_names(files: Sequence[Path]) -> tuple[str, ...] | None:
     return names.pop() if names else None
 
 
-def _sample(blocks: Blocks) -> list[bytes]:
+def _sample(blocks: Blocks) -> Iterator[bytes]:
     """Up to 64 images from four places, whose headers tell whether the set is coloured."""
     starts = range(0, len(blocks), -(-len(blocks) // 4))
     rows = {row for start in starts for row in range(start, min(start + 16, len(blocks)))}
     images = (blocks.row(row)[0] for row in sorted(rows))
-    return [image for image in images if image is not None]
+    return (image for image in images if image is not None)

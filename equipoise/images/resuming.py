@@ -82,12 +82,17 @@ def earlier(folder: Path, kind: SetKind, record: Mapping[str, Any]) -> dict[str,
     if not (folder / kind.record).exists():
         return None
     try:
-        before = dict(read_json(folder / kind.record))
+        before = read_json(folder / kind.record)
     except NotJSONError as error:
         # The files beside it say what it said.
         if (folder / "data").is_dir():
             return None
         raise EquipoiseError(f"{error} Delete it, or choose another {kind.out}.") from None
+    if not isinstance(before, dict) or not isinstance(before.get("shards"), dict):
+        raise EquipoiseError(
+            f"Cannot make {kind.holds} in {folder}: it holds a {kind.record} of something else. Choose another "
+            f"{kind.out}."
+        )
     # A call that failed in its first shard leaves nothing to protect.
     empty = before.get("shards") == {} and not (folder / "data").exists()
     if before.get("identity") != record["identity"] and not empty:

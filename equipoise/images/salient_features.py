@@ -19,7 +19,9 @@ from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 
+from equipoise.bounds import read_bounded
 from equipoise.errors import EquipoiseError
+from equipoise.images.metadata import LARGEST_TABLE
 
 __all__ = ["read_core_features", "read_image_names", "read_wnids"]
 
@@ -27,6 +29,8 @@ WORKERS = 5
 SPURIOUS = {"main_object": 0, "separate_object": 1, "background": 1}
 COLUMNS = ("Input.wordnet_id", "Input.class_index", "Input.feature_index", "Answer.main")
 CLASSES = 1000
+LARGEST_LITERAL = 2**20
+"""Bytes of wordnet_dict.py; the published one has 20 KB."""
 
 
 def read_wnids(path: Path) -> dict[str, int]:
@@ -36,7 +40,7 @@ def read_wnids(path: Path) -> dict[str, int]:
         EquipoiseError: when the file is missing or is anything but one dict literal from 0..999 to different wnids.
     """
     try:
-        [statement] = ast.parse(_text(path)).body
+        [statement] = ast.parse(_text(path, LARGEST_LITERAL)).body
         if not isinstance(statement, ast.Expr | ast.Assign) or statement.value is None:
             raise ValueError
         found = ast.literal_eval(statement.value)
@@ -77,7 +81,7 @@ def read_core_features(path: Path, wnids: Mapping[str, int]) -> dict[tuple[str, 
     against: Counter[tuple[str, int]] = Counter()
     for line, row in _rows(path, COLUMNS):
         wnid, place, feature, answer = (row[name] for name in COLUMNS)
-        if answer not in SPURIOUS or not (feature.isdecimal() and place.isdecimal()):
+        if answer not in SPURIOUS or not (_is_number(feature) and _is_number(place)):
             raise EquipoiseError(
                 f"Cannot read line {line} of {path}: feature {feature!r} of class {place!r} is called {answer!r}. It "
                 f"needs whole numbers and one of {', '.join(SPURIOUS)}. Restore the published file."
@@ -110,7 +114,7 @@ def read_image_names(path: Path) -> dict[int, list[str]]:
         for head, name in row.items():
             if head == "":
                 continue  # the row numbers that pandas writes
-            if head is None or not head.isdecimal():
+            if head is None or not _is_number(head):
                 raise EquipoiseError(
                     f"Cannot read line {line} of {path}: {name!r} stands in the column {head!r}, which is not the "
                     "number of a feature. Restore the published file."
@@ -124,6 +128,10 @@ def read_image_names(path: Path) -> dict[int, list[str]]:
             if name:
                 names[name] = None
     return {feature: list(names) for feature, names in found.items()}
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
 
 
 def _rows(path: Path, needed: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[str, str]]]:
@@ -150,10 +158,10 @@ def _rows(path: Path, needed: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[
         ) from error
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, most: int = LARGEST_TABLE) -> str:
     try:
         # What workers wrote in free text may be of any encoding, and is not used.
-        return path.read_text(encoding="utf-8-sig", errors="replace")
+        return read_bounded(path, most).decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise EquipoiseError(
             f"Cannot read {path}: {error.strerror}. It is a part of Salient ImageNet: put it there."

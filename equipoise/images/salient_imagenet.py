@@ -41,6 +41,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from equipoise.bounds import parse_path
 from equipoise.errors import EquipoiseError
 from equipoise.images.decode import BrokenImageError, Decoding
 from equipoise.images.folder import file_state
@@ -94,7 +95,7 @@ class SalientImageNet(Images):
             lambda path: (path / WNIDS).is_file(),
             f"{WNIDS} and WNID/{NAMES}",
         )
-        imagenet = Path(spec.options.get("images", "")).expanduser()
+        imagenet = parse_path(spec.options.get("images", ""), spec.text)
         if not spec.options.get("images") or not (imagenet / "train").is_dir():
             raise EquipoiseError(
                 f"Cannot find the images of {spec.text!r}: it has only masks of ImageNet's. Add ?images=FOLDER, the "
@@ -203,8 +204,8 @@ def core_region(masks: Tensor, size: int) -> Tensor | None:
 def _answers(spec: Spec, root: Path) -> Path:
     """The table of the workers' answers."""
     if "labels" in spec.options:
-        return Path(spec.options["labels"]).expanduser()
-    top = Path(spec.target).expanduser()
+        return parse_path(spec.options["labels"], spec.text)
+    top = spec.path
     places = [place / part / ANSWERS for place in (root, top) for part in ("", "mturk_results")]
     for path in places:
         if path.is_file():

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from equipoise.bounds import parse_path
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.images.decode import BrokenImageError
 from equipoise.images.folder import Entry, Folder, file_state
@@ -70,7 +71,7 @@ class Waterbirds(Folder):
         """
         decoding = SqueezedAndCropped.in_colour(spec, "masks")
         options, root = spec.options, _root(spec)
-        masks = Path(options["masks"]).expanduser() if "masks" in options else None
+        masks = parse_path(options["masks"], spec.text) if "masks" in options else None
         if masks is not None and not masks.is_dir():
             raise EquipoiseError(
                 f"Cannot open {spec.text!r}: there is no folder {str(masks)!r} of masks. Give CUB's folder of "
@@ -115,7 +116,7 @@ class Waterbirds(Folder):
 
 def _root(spec: Spec) -> Path:
     """The folder of the table."""
-    root = Path(spec.target).expanduser()
+    root = spec.path
     found = [root / name for name in FOLDERS if (root / name / METADATA).is_file()]
     if not spec.target or not found:
         raise EquipoiseError(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from equipoise.bounds import parse_path
 from equipoise.errors import EquipoiseError
 from equipoise.remote.mirror import Mirror
 
@@ -80,4 +81,4 @@ def place(where: "str | PurePath") -> "Here | Mirror":
     """
     if is_address(where):
         return Mirror(str(where))
-    return Here(Path(where).expanduser())
+    return Here(parse_path(str(where), str(where)))

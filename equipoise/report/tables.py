@@ -66,7 +66,12 @@ def builders(run: Run) -> dict[str, Callable[[], "DuckDBPyRelation"]]:
 
 def _images(run: Run) -> "DuckDBPyRelation":
     images = run.images()
-    kept = [f'"{name}"' for name in images.columns if name not in ("picture", "label")]
+    # A name may hold anything.
+    kept = [
+        f'"{name.replace(chr(34), 2 * chr(34))}"'
+        for name in images.columns
+        if name not in ("picture", "label")
+    ]
     names = {k: str(name) for k, name in enumerate(run.record["data"]["classes"])}
     listed = ", ".join(f"{k}: '{name.replace(chr(39), 2 * chr(39))}'" for k, name in names.items())
     return images.project(f'id, label, MAP {{{listed}}}[label] AS "class", {", ".join(kept[1:])}')

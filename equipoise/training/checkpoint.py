@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from equipoise.bounds import parse_json
 from equipoise.errors import EquipoiseError
 from equipoise.files import write_atomically
 
@@ -50,19 +51,21 @@ def load_checkpoint(
     groups: dict[str, Weights] = {}
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["facts"])
+            facts = parse_json(file.metadata()["facts"])
+            if not isinstance(facts, dict):
+                raise TypeError("its facts are none")
             for name in file.keys():  # noqa: SIM118, the file is no mapping
                 group, _, key = name.partition("/")
                 groups.setdefault(group, {})[key] = file.get_tensor(name)
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        state: dict[int, Weights] = {}
+        for name, value in groups.pop("optimizer", {}).items():
+            row, _, key = name.partition(".")
+            state.setdefault(int(row), {})[key] = value
+        optimizer.load_state_dict(
+            {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+        )
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise EquipoiseError(
             f"Cannot go on from the checkpoint {path}: {error}. Delete it to train from the beginning."
         ) from error
-    state: dict[int, Weights] = {}
-    for name, value in groups.pop("optimizer", {}).items():
-        row, _, key = name.partition(".")
-        state.setdefault(int(row), {})[key] = value
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
     return groups, facts

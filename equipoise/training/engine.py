@@ -98,7 +98,9 @@ def is_finished(path: Path, identity: str, what: str) -> bool:
     """
     if not path.exists():
         return False
-    if read_json(path).get("facts", {}).get("identity") != identity:
+    found = read_json(path)
+    facts = found.get("facts") if isinstance(found, dict) else None
+    if not isinstance(facts, dict) or facts.get("identity") != identity:
         raise EquipoiseError(
             f"Cannot train into {path.parent}: it holds a {what} trained on other images or with other settings. "
             "Choose another --out, or delete that folder."

@@ -6,7 +6,6 @@ is answered again counts with its last answer, and the earlier ones stay in the 
 """
 
 import datetime
-import json
 import secrets
 import sqlite3
 import unicodedata
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equipoise.audit.people import CANNOT_TELL, connected
+from equipoise.audit.people import CANNOT_TELL, connected, read_classes
 from equipoise.errors import EquipoiseError
 from equipoise.streams import digest
 
@@ -26,6 +25,9 @@ REPEATED = 0.05
 
 NAME = 40
 """The most characters of a name."""
+
+LONGEST = 1e9
+"""The most seconds of an answer: a browser's clock may have been set anew, but not by thirty years."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Asking:
     def classes(self) -> list[str]:
         """Names of the classes, in the order of the labels."""
         with connected(self.path) as connection:
-            return _classes(connection)
+            return list(read_classes(connection, self.path))
 
     def known(self, name: str) -> tuple[str, int] | None:
         """The key of whoever joined under that name, and how many questions they answered; None for nobody.
@@ -165,10 +167,10 @@ class Asking:
             EquipoiseError: for a question that was not put to this person, or a class or sureness that there is not.
         """
         with connected(self.path) as connection:
-            count = len(_classes(connection))
+            count = len(read_classes(connection, self.path))
             told = seen != CANNOT_TELL
             right = sureness in (1, 2, 3, 4) if told else sureness is None
-            if not (CANNOT_TELL <= seen < count and right and 0 <= seconds < float("inf")):
+            if not (CANNOT_TELL <= seen < count and right and 0 <= seconds <= LONGEST):
                 raise EquipoiseError(
                     f"Cannot keep the answer {seen} with sureness {sureness} after {seconds} seconds: give a class "
                     f"from 0 to {count - 1} with a sureness from 1 to 4."
@@ -191,11 +193,6 @@ class Asking:
                     (token, *kept, seconds, _now()),
                 )
             connection.execute("COMMIT")
-
-
-def _classes(connection: sqlite3.Connection) -> list[str]:
-    (text,) = connection.execute("SELECT value FROM facts WHERE name = 'classes'").fetchone()
-    return [str(name) for name in json.loads(text)]
 
 
 def _order(connection: sqlite3.Connection, person: int | None) -> list[tuple[int, int]]:

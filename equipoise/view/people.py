@@ -28,6 +28,7 @@ from starlette.routing import BaseRoute, Route
 from equipoise.audit import Run
 from equipoise.audit.people import CANNOT_TELL, SURENESS, create
 from equipoise.audit.run import find_run, read_record
+from equipoise.bounds import parse_json
 from equipoise.errors import EquipoiseError
 from equipoise.report.offline import HERE as REPORT
 from equipoise.view.answers import NAME, Asking
@@ -197,7 +198,9 @@ async def _sent(request: Request, **kinds: Any) -> dict[str, Any]:
         if len(body) > LONGEST:
             raise HTTPException(413, "Longer than any answer.")
     try:
-        sent = json.loads(body)
+        sent = parse_json(body)
+        # Half of a surrogate pair is no text, and no database takes it.
+        json.dumps(sent, ensure_ascii=False).encode()
     except ValueError:
         sent = None
     if not (isinstance(sent, dict) and sent.keys() == kinds.keys()):

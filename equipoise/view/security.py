@@ -1,8 +1,9 @@
 """What keeps other websites out of a server on this computer.
 
 Any page in the same browser can send requests to 127.0.0.1, and one whose name resolves to it (DNS rebinding) could
-even read the answers. So a request has to name this server as its host, one that writes has to come from a page of this
-server, and each answer forbids the browser to run, load or frame anything from elsewhere.
+even read the answers. So a request has to name this server as its host, none may be part of another site's page, one
+that writes has to come from a page of this server, and each answer forbids the browser to run, load or frame anything
+from elsewhere.
 """
 
 import base64
@@ -92,6 +93,10 @@ def _refusal(scope: Scope) -> PlainTextResponse | None:
     hosts = headers.getlist("host")
     if len(hosts) != 1 or hosts[0].lower() not in ours:
         return PlainTextResponse("This server answers as 127.0.0.1 and localhost only.", 421)
+    # A link on another site may open a page of this one, which is a navigation; nothing else of its may ask.
+    site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode", "navigate")
+    if site not in ("same-origin", "none") and (mode, scope["method"]) != ("navigate", "GET"):
+        return PlainTextResponse("Only pages of this server may ask it.", 403)
     if scope["method"] in ("GET", "HEAD"):
         return None
     if headers.getlist("origin") != [f"http://{hosts[0].lower()}"]:

@@ -62,6 +62,11 @@ def application(
             seen = watch.look()
         except EquipoiseError as error:
             return _say(Progress("waiting"), pages, str(error))
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            # Shards keep what they took as JSON, which may be anybody's.
+            return _say(
+                Progress("waiting"), pages, "A shard of the run is not what an audit writes."
+            )
         if seen.state != "waiting":
             pages.refresh(watch.folder, seen.mark, complete=seen.state == "complete")
         return _say(seen, pages, trouble)
