@@ -55,7 +55,7 @@ class Worker:
             os.chdir(brief.folder)
         sys.path += [folder for folder in brief.modules if folder not in sys.path]
         try:
-            self.work = ray.get(brief.work[0])
+            (self.work,) = ray.get(list(brief.work))
         except Exception as error:
             raise EquipoiseError(
                 f"The worker on {here} cannot load its work: {first_line(error)}. Every machine needs the same "
