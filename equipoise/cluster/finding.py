@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -176,7 +177,13 @@ class Cluster:
         with self.connected() as ray:
             gpus, size = self._room(ray)
             # In a list, so that a worker itself fetches it, and can say what went wrong.
-            brief = Brief([ray.put(work)], str(shared), str(Path.cwd()), list(sys.path))
+            brief = Brief(
+                work=[ray.put(work)],
+                shared=str(shared),
+                folder=str(Path.cwd()),
+                modules=list(sys.path),
+                version=version("equipoise"),
+            )
             kind = ray.remote(Worker).options(num_cpus=self.cpus, num_gpus=gpus)
 
             def hire() -> tuple[Any, Any]:
