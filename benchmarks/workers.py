@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 import equipoise as eq
-from equipoise.audit import auditing
+from equipoise.audit import preparing
 from equipoise.audit.plan import make_plan
 from equipoise.counterfactuals import Gaussian, Sampler, make_set, making
 from equipoise.diffusion import Preconditioned, UNet
@@ -37,7 +37,7 @@ class Audit:
         (self.net,) = train_ladder(train, threats, recipe, folder, accelerator="cpu")
 
     def __call__(self, folder, pieces, workers):
-        auditing.make_plan = partial(make_plan, size=20)
+        preparing.make_plan = partial(make_plan, size=20)
         probes, asked = ["adversarial:l2:0.3?steps=200"], {"limit": 20 * pieces, "examined": 0}
         eq.audit(self.net, "digits", probes, folder, "ray", workers=workers, shown=False, **asked)
         paths = [path for path in folder.rglob("*.parquet") if "images" not in path.parts]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from equipoise.audit import Run as Run
     from equipoise.audit import audit as audit
     from equipoise.audit import check as check
+    from equipoise.audit import estimate_cost as estimate_cost
     from equipoise.classifiers import load_classifier as load_classifier
     from equipoise.classifiers import wrap as wrap
     from equipoise.comparing import compare as compare
@@ -43,6 +44,7 @@ _ROOMS = {
     "training": None,
     "Run": "audit",
     "check": "audit",
+    "estimate_cost": "audit",
     "compare": "comparing",
     "load_classifier": "classifiers",
     "wrap": "classifiers",

@@ -4,33 +4,55 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from equipoise.errors import EquipoiseError
 
-__all__ = ["checksum", "read_json", "unbroken", "write_atomically", "write_json"]
+__all__ = [
+    "NotJSONError",
+    "checksum",
+    "read_json",
+    "remove_leftovers",
+    "unbroken",
+    "write_atomically",
+    "write_json",
+]
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_OLD = 3600.0
+"""Seconds after which nobody is writing a temporary file any more."""
+
+
+class NotJSONError(EquipoiseError):
+    """A file that should be JSON and is not, such as one that was cut short."""
 
 
 @contextlib.contextmanager
 def unbroken() -> Iterator[None]:
-    """Lets a Ctrl-C inside the block take effect at its end: DuckDB makes another exception of one, or loses it."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    """Lets a Ctrl-C or SIGTERM inside the block take effect at its end: DuckDB makes another exception of one, or loses
+    it."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = {number: before for number, before in handlers.items() if callable(before)}
+    if threading.current_thread() is not threading.main_thread() or not handled:
         yield
         return
     came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    for number in handled:
+        signal.signal(number, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        before(signal.SIGINT, None)
+        for number, before in handled.items():
+            signal.signal(number, before)
+    for number in came[:1]:
+        handled[signal.Signals(number)](number, None)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -58,6 +80,17 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink()
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that killed writers left in `folder` and below it more than an hour ago: what is
+    newer may belong to another process that is still writing."""
+    with contextlib.suppress(OSError):
+        for path in folder.rglob(".*.tmp"):
+            if _TEMPORARY.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    if time.time() - path.lstat().st_mtime > _OLD:
+                        path.unlink()
+
+
 def _sync_folder(folder: Path) -> None:
     # A rename is durable once its folder is synced; systems that cannot open a folder sync it themselves.
     with contextlib.suppress(OSError):
@@ -78,7 +111,8 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        EquipoiseError: when it is missing or is not JSON.
+        NotJSONError: when it is not JSON.
+        EquipoiseError: when it is missing or cannot be read.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -87,7 +121,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise EquipoiseError(f"Cannot read {path}: {error.strerror or error}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise EquipoiseError(f"Cannot read {path}: it is not JSON ({error}).") from None
+        raise NotJSONError(f"Cannot read {path}: it is not JSON ({error}).") from None
 
 
 def checksum(path: Path) -> str:

@@ -9,7 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["call_padded"]
+__all__ = ["ROWS", "call_padded"]
+
+ROWS = 16
+"""A network is called on a multiple of so many."""
 
 
 def call_padded(net: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -21,7 +24,7 @@ def call_padded(net: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         inputs: tensors with shape (B, ...).
     """
     rows = len(inputs[0])
-    missing = -rows % 16
+    missing = -rows % ROWS
     if missing == 0 or rows == 0:
         return net(*inputs)
     return net(*(torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) for x in inputs))[:rows]

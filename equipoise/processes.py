@@ -1,10 +1,12 @@
 """Much small work at once: a process for each processor core, one thread in each.
 
-A small network leaves most of a machine idle. Which process does what changes no result.
+A small network leaves most of a machine idle. Which process does what changes no result. They end with the one that
+started them, however that ends.
 """
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -40,7 +42,7 @@ def spread(work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[Item
         return
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin)
     try:
         running = {pool.submit(work, item): item for item in items}
         for done in as_completed(running):
@@ -57,6 +59,20 @@ def spread(work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[Item
                 "script of yours has to call it below `if __name__ == '__main__':`."
             ) from error
         raise
+
+
+def _begin() -> None:
+    """What a process does first."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    """Ends this process once the one that started it was killed, and could not tell."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def cores() -> int:

@@ -1,15 +1,16 @@
 """The store of runs and of counterfactual sets: one zstd Parquet file a shard, complete or absent.
 
-A shard is written under a temporary name, synced and renamed, so that a killed command loses at most the shard in hand.
-Its file name carries its identity, a digest of everything that determines its content; a shard that exists is never
-computed again. What it took (seconds, passes, images left out) rides along as JSON in the file's own metadata.
+A shard is written under a temporary name, sealed, synced and renamed, so that a killed command loses at most the shard
+in hand. Its file name carries its identity, a digest of everything that determines its content; a sound shard is never
+computed again. What it took (seconds, passes, images left out) rides along as JSON in the file's own metadata, beside
+its name and its checksum, see `equipoise.seals`.
 """
 
 import errno
 import json
-import os
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +19,19 @@ from numpy.typing import NDArray
 
 from equipoise.errors import EquipoiseError
 from equipoise.files import unbroken, write_atomically
+from equipoise.processes import cores
+from equipoise.seals import BLANK, CHECKSUM, SHARD, damage, is_named, kept, seal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-_KEPT = b"\x18\x09equipoise\x18"
-"""How a footer, in Thrift's compact protocol, begins the pair of the key "equipoise" and its text: both fields are
-marked as strings, and a string follows its length, seven bits a byte, the lowest first."""
+_FACTS = "equipoise"
+"""The key under which a shard keeps what it took."""
 
 __all__ = [
     "arrays",
     "connect",
+    "find_damage",
     "is_whole",
     "lists",
     "read_alike",
@@ -67,10 +70,12 @@ def write_shard(
     Raises:
         EquipoiseError: when the disk is full or the folder cannot be written.
     """
+    # The name in the folder, not the temporary one. Last, so that nothing after them can be taken for them.
+    sealed = {SHARD: path.name, CHECKSUM: BLANK}
     cast = ", ".join(
         f"CAST({_quoted(name)} AS {kind}) AS {_quoted(name)}" for name, kind in types.items()
     )
-    pairs = {"equipoise": json.dumps(dict(facts), allow_nan=False)} | dict(metadata or {})
+    pairs = {_FACTS: json.dumps(dict(facts), allow_nan=False)} | dict(metadata or {}) | sealed
     listed = ", ".join(f"{name}: {_literal(text)}" for name, text in pairs.items())
 
     def write(temporary: Path) -> None:
@@ -85,42 +90,50 @@ def write_shard(
                 )
             except duckdb.IOException as error:
                 raise OSError(errno.EIO, str(error).splitlines()[0]) from error
+        seal(temporary)
 
     write_atomically(path, write)
 
 
 def is_whole(path: Path) -> bool:
-    """Whether `path` is a Parquet file from its first to its last bytes; one that is not counts as missing."""
-    return _footer(path) is not None
+    """Whether `path` is a Parquet file from its first to its last bytes and says that it is the shard of this name; one
+    that is not counts as missing. Its content is not read: `find_damage` does."""
+    return is_named(path)
 
 
-def _footer(path: Path) -> bytes | None:
-    """What a Parquet file says of itself at its end; None where it is not one from its first to its last bytes."""
+def find_damage(paths: Sequence[Path]) -> dict[Path, str]:
+    """Which shards are not as they were written, and what is wrong with each, such as "its content has changed". Reads
+    every byte of all of them, on all cores."""
+    with ThreadPoolExecutor(cores()) as pool:
+        found = zip(paths, pool.map(damage, paths), strict=True)
+        return {path: reason for path, reason in found if reason}
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Says what to do where DuckDB finds that a file is damaged."""
+    import duckdb  # noqa: PLC0415
+
     try:
-        # A run can have ten thousand of them: no buffers for three short reads.
-        with path.open("rb", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            if size < 12 or file.read(4) != b"PAR1":
-                return None
-            file.seek(size - 8)
-            length, mark = struct.unpack("<I4s", file.read(8))
-            if mark != b"PAR1" or length + 12 > size:
-                return None
-            file.seek(size - 8 - length)
-            return file.read(length)
-    except OSError:
-        return None
+        yield
+    except duckdb.Error as error:
+        reason = str(error).partition("\n")[0].rstrip(" .:")
+        raise EquipoiseError(
+            f"Cannot read the shards: {reason}. equipoise verify FOLDER lists what is damaged; repeating the command "
+            "that wrote the folder makes it again."
+        ) from error
 
 
 def read_shards(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "DuckDBPyRelation":
     """The rows of all shards, as a lazy relation; columns that only some shards have are NULL in the others."""
-    return connection.read_parquet([str(path) for path in paths], union_by_name=True)
+    with _reading():
+        return connection.read_parquet([str(path) for path in paths], union_by_name=True)
 
 
 def read_alike(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "DuckDBPyRelation":
     """The rows of shards that all have the same columns, as a lazy relation: the first one tells which."""
-    return connection.read_parquet([str(path) for path in paths])
+    with _reading():
+        return connection.read_parquet([str(path) for path in paths])
 
 
 def read_columns(
@@ -133,7 +146,17 @@ def read_columns(
         connection: to read with.
         paths: at least one.
         wanted: whether a column of that name is; at least one is.
+
+    Raises:
+        EquipoiseError: for a damaged shard, where DuckDB finds it damaged.
     """
+    with _reading():
+        return _read_columns(connection, paths, wanted)
+
+
+def _read_columns(
+    connection: "DuckDBPyConnection", paths: Sequence[Path], wanted: Callable[[str], bool]
+) -> dict[str, NDArray]:
     first = connection.read_parquet(str(paths[0]))
     kinds = dict(zip(first.columns, map(str, first.types), strict=True))
     names = [name for name in kinds if wanted(name)]
@@ -167,7 +190,7 @@ def _lengths(shard: "DuckDBPyRelation", names: Sequence[str]) -> dict[str, int]:
 def arrays(found: "DuckDBPyRelation | DuckDBPyConnection") -> dict[str, NDArray]:
     """The columns as arrays; a missing number is NaN, and other missing values are None."""
     columns = {}
-    with unbroken():
+    with _reading(), unbroken():
         fetched: dict[str, Any] = found.fetchnumpy()
     for name, values in fetched.items():
         missing, plain = np.ma.getmaskarray(values), np.ma.getdata(values)
@@ -205,20 +228,13 @@ def read_facts(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 def _facts(path: Path) -> dict[str, Any]:
     # By DuckDB's function each of ten thousand shards would cost as much as reading a column.
-    footer = _footer(path) or b""
-    # The last: what columns hold, their least and largest texts among it, comes before.
-    start = footer.rfind(_KEPT) + len(_KEPT)
-    if start < len(_KEPT):
+    try:
+        return json.loads(kept(path, _FACTS) or b"")
+    except ValueError:
         raise EquipoiseError(
-            f"Cannot read the shards of the run: {path} is not one. Delete the broken file and repeat the audit: only "
-            "that shard is computed again."
-        )
-    length = shift = 0
-    while footer[start] & 0x80:
-        length |= (footer[start] & 0x7F) << shift
-        start, shift = start + 1, shift + 7
-    length |= footer[start] << shift
-    return json.loads(footer[start + 1 : start + 1 + length])
+            f"Cannot read the shards of the run: {path} is not one. Repeat the audit: only that shard is computed "
+            "again."
+        ) from None
 
 
 def _quoted(name: str) -> str:

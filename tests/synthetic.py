@@ -126,6 +126,7 @@ def _record(
     return {
         "schema": SCHEMA,
         "status": "complete",
+        "repaired": [],
         "command": "synthetic measurements",
         "created": now,
         "finished": now,

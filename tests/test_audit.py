@@ -91,7 +91,7 @@ def test_pictures_are_kept_for_a_few_images_only(run):
 
 def test_repeating_computes_nothing(run, trained, monkeypatch):
     monkeypatch.setattr("equipoise.audit.auditing.run_local", None)
-    monkeypatch.setattr("equipoise.audit.auditing.preflight", None)
+    monkeypatch.setattr("equipoise.audit.checking.preflight", None)
     before = (run.folder / "run.json").read_bytes()
     again = eq.audit(trained, "digits", PROBES, run.folder, limit=300)
     assert rows(again) == rows(run)
@@ -137,8 +137,8 @@ def test_a_killed_audit_ends_with_the_same_table(run, trained, tmp_path):
     script = KILLED.format(rung=tmp_path / trained.name, probes=PROBES, out=tmp_path / "run")
     script = script.replace(
         "import equipoise as eq\n",
-        "import equipoise as eq\nfrom equipoise.audit import auditing\nfrom functools import partial\n"
-        "auditing.make_plan = partial(auditing.make_plan, size=20)\n",
+        "import equipoise as eq\nfrom equipoise.audit import preparing\nfrom functools import partial\n"
+        "preparing.make_plan = partial(preparing.make_plan, size=20)\n",
     )
     rng = random.Random(4)
     shards = tmp_path / "run" / "shards"
@@ -289,7 +289,7 @@ def test_a_truncated_shard_is_computed_again(trained, tmp_path):
     assert [rows(again, probe) for probe in PROBES] == before
 
 
-@pytest.mark.parametrize("text", ["[]", '{"schema": 2}', "{", ""])
+@pytest.mark.parametrize("text", ["[]", '{"schema": 3}', "{", ""])
 def test_a_broken_run_json_is_named(text, trained, tmp_path):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(eq.EquipoiseError, match=r"run\.json|schema is None"):
@@ -336,7 +336,7 @@ def test_unknown_probes_of_a_run(run):
 
 def test_run_json_says_how_it_was_made(run, trained):
     record = run.record
-    assert record["schema"] == 2
+    assert record["schema"] == 3
     assert record["data"] | {"fingerprint": ""} == {
         "spec": "digits", "split": "test", "images": 300, "limit": 300, "classes": list("0123456789"),
         "shape": [1, 8, 8], "fingerprint": "", "pictures": 48, "examined": 64,

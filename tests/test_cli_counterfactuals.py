@@ -104,7 +104,7 @@ def test_ctrl_c_keeps_what_was_made(denoiser, tmp_path):
     assert error.splitlines()[-1].startswith("equipoise: interrupted. What was finished is kept")
     made = CounterfactualSet(out)
     assert made.record["status"] == "running"
-    assert made.verify() == []
+    assert made.verify() == {}
 
 
 def test_the_public_names_load_by_themselves():

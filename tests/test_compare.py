@@ -15,10 +15,10 @@ from scipy.stats import binomtest, multinomial, norm
 import equipoise as eq
 from equipoise.attacks import WorstCase
 from equipoise.audit.difference import paired_difference
+from equipoise.audit.gains import gain_interval, mcnemar
 from equipoise.cli import main
 from equipoise.comparing import Threshold
 from equipoise.comparing.asking import Measured, _missing, pair
-from equipoise.comparing.gains import gain_interval, mcnemar
 from equipoise.comparing.markdown import inert
 from equipoise.comparing.multiple import compare_metrics, holm
 from equipoise.comparing.naming import find_metrics, short_names

@@ -189,7 +189,7 @@ def test_repeating_makes_only_what_is_missing_or_damaged(made, tmp_path, monkeyp
         "data/test-00000-of-00004.parquet",
     ]
     again = make_set(grey_set(), sampler(), tmp_path / "a", oracles=oracles)
-    assert again.verify() == []
+    assert again.verify() == {}
     assert same_content(made, again)
     kept = [f for f, t in before.items() if f.stat().st_mtime_ns == t]
     assert {f.name.split("-")[1] for f in kept} == {"00001", "00003"}
@@ -227,7 +227,7 @@ def test_a_killed_set_ends_the_same(tmp_path, monkeypatch):
         assert process.wait() == -signal.SIGKILL
     again = make_set(grey_set(40), sampler(), tmp_path / "cut", oracles=[brightness_oracle()])
     assert again.record["status"] == "complete"
-    assert again.verify() == []
+    assert again.verify() == {}
     assert same_content(whole, again)
 
 

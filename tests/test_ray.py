@@ -17,7 +17,7 @@ from test_audit import photos, rows, two_class_net
 from test_counterfactual_sets import brightness_oracle, grey_set, sampler
 
 import equipoise as eq
-from equipoise.audit import auditing
+from equipoise.audit import preparing
 from equipoise.audit.plan import make_plan
 from equipoise.cluster import find_cluster
 from equipoise.cluster.team import DEATHS, Team
@@ -40,7 +40,7 @@ def cluster():
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(auditing, "make_plan", partial(make_plan, size=20))
+    monkeypatch.setattr(preparing, "make_plan", partial(make_plan, size=20))
 
 
 def pair():
@@ -55,7 +55,7 @@ def audit(out, classifiers=None, **settings):
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(auditing, "make_plan", partial(make_plan, size=20))
+        patch.setattr(preparing, "make_plan", partial(make_plan, size=20))
         return audit(tmp_path_factory.mktemp("local") / "run")
 
 
@@ -319,8 +319,8 @@ def test_an_audit_outlives_its_workers(cluster, tmp_path):
 
 SCRIPT = """
 from functools import partial
-from equipoise.audit import auditing
-auditing.make_plan = partial(auditing.make_plan, size=20)
+from equipoise.audit import preparing
+preparing.make_plan = partial(preparing.make_plan, size=20)
 import sys, torch
 sys.path.insert(0, {tests!r})
 from test_ray import audit

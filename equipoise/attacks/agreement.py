@@ -31,9 +31,13 @@ SHORTEST = 0.05
 
 
 def measure_agreement(search: Search, rows: Tensor) -> None:
-    """Fills `search.agreement` for `rows`: 21 forward passes and a backward pass for each."""
-    if not len(rows):
-        return
+    """Fills `search.agreement` for `rows`: 21 forward passes and a backward pass for each, by the classifier itself."""
+    if len(rows):
+        with search.exactly():
+            _measure(search, rows)
+
+
+def _measure(search: Search, rows: Tensor) -> None:
     clean, labels = search.images[rows], search.labels[rows]
 
     def loss(logits: Tensor) -> Tensor:

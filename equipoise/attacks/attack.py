@@ -7,6 +7,9 @@ An attack holds settings; calling it runs it. The call checks the input, asks th
 hands those it gets right to `Attack.search`, and reports per image. What a search must do is small: propose images
 through `Search`, which counts passes, notices success and drops broken images from later passes.
 
+Where a classifier has an engine for searches (`equipoise.classifiers.Quick`), proposals are made by it, and whatever
+they seem to break is asked of the classifier itself: success, margins and distances are always its own.
+
 Every image has its own random streams, named by (seed, id, attack), and network calls are padded (`call_padded`), so
 that no answer depends on the batch.
 """
@@ -22,7 +25,7 @@ from torch import Generator, Tensor, nn
 
 from equipoise.attacks.input_gradient import finite, gradient_of, input_gradient
 from equipoise.attacks.losses import margin
-from equipoise.classifiers import Classifier, check_range, precision
+from equipoise.classifiers import Classifier, Quick, check_range, precision
 from equipoise.errors import EquipoiseError
 from equipoise.norms import Threat
 from equipoise.padding import call_padded
@@ -74,6 +77,7 @@ class Search:
     `best` holds the image to return for each row, `success` whether it is misclassified, `distance` how far it is from
     the clean image, `margin` the largest lead of a wrong class there, and `broken_by` the `stage` that found it. Runs
     that go side by side may fill `width` rows.
+    Passes that only guide the search are made by `quick`, where there is one.
     """
 
     net: Callable[[Tensor], Tensor]
@@ -83,6 +87,7 @@ class Search:
     stream_names: Sequence[tuple[object, ...]]
     stage: str
     width: int
+    quick: Callable[[Tensor], Tensor] | None = None
     notes: list[str] = field(default_factory=list)
     clean_logits: Tensor = field(init=False)
 
@@ -119,18 +124,36 @@ class Search:
         radius = self.threat.radius if radius is None else radius
         return self.threat.nearest(clean, moved - clean, radius * (1 - 2e-6))
 
+    @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """Inside, the classifier itself makes all passes."""
+        quick, self.quick = self.quick, None
+        try:
+            yield
+        finally:
+            self.quick = quick
+
     def logits(self, rows: Tensor, x: Tensor) -> Tensor:
         """Logits with shape (len(rows), K); one forward pass for each row."""
         self._count(rows, forwards=1)
         with torch.no_grad():
-            return self.net(x).float()
+            return (self.quick or self.net)(x).float()
+
+    def confirm(self, rows: Tensor, x: Tensor, logits: Tensor, doubtful: Tensor) -> Tensor:
+        """The logits with the classifier's own for rows that are `doubtful`, with shape (len(rows),): one forward pass
+        for each of them, none without an engine for searches."""
+        if self.quick is None or not doubtful.any():
+            return logits
+        with self.exactly():
+            own = self.logits(rows[doubtful], x[doubtful])
+        return logits.index_put((doubtful.nonzero().squeeze(1),), own)
 
     def gradient(
         self, rows: Tensor, x: Tensor, loss: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, loss (one per row) and the loss's gradient at `x`; one forward and one backward pass for each row."""
         self._count(rows, forwards=1, backwards=1)
-        return input_gradient(self.net, x, loss, self.notes)
+        return input_gradient(self.quick or self.net, x, loss, self.notes)
 
     def slopes(self, rows: Tensor, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The lead of several wrong classes and its gradient: one forward pass and a backward pass for each class.
@@ -144,7 +167,7 @@ class Search:
         self._count(rows, forwards=1, backwards=targets.shape[1])
         with torch.enable_grad():
             pixels = x.detach().clone().requires_grad_(True)
-            logits = self.net(pixels).float()
+            logits = (self.quick or self.net)(pixels).float()
             leads = logits.gather(1, targets) - logits.gather(1, self.labels[rows, None])
             gradients = [
                 gradient_of(lead, pixels, self.notes, keep=True) for lead in leads.unbind(1)
@@ -162,6 +185,11 @@ class Search:
             which of `rows` are broken by now, with shape (len(rows),).
         """
         lead = self._lead(rows, logits)
+        if self.quick is not None:
+            lead = self._lead(rows, self.confirm(rows, x, logits, lead > 0))
+        return self._take(rows, x, lead)
+
+    def _take(self, rows: Tensor, x: Tensor, lead: Tensor) -> Tensor:
         fooled = lead > 0
         if fooled.any():
             self._keep(rows[fooled], x[fooled], lead[fooled])
@@ -172,8 +200,9 @@ class Search:
 
     def attempt(self, rows: Tensor, x: Tensor, logits: Tensor) -> None:
         """Keeps `x`, where a run ended, as the image to return: as a success, or as an unbroken row's best attempt."""
-        self.offer(rows, x, logits)
+        logits = self.confirm(rows, x, logits, torch.ones_like(rows, dtype=torch.bool))
         lead = self._lead(rows, logits)
+        self._take(rows, x, lead)
         better = ~self.success[rows] & (lead >= self.margin[rows])
         self._keep(rows[better], x[better], lead[better])
 
@@ -290,6 +319,7 @@ class Attack(ABC):
             stream_names=[(seed, i) for i in ids],
             stage="clean",
             width=max(len(clean), width or 1),
+            quick=classifier.guess if isinstance(classifier, Quick) else None,
         )
         if len(clean):
             with _evaluating(classifier):
@@ -308,7 +338,8 @@ class Attack(ABC):
 
     def _run(self, state: Search) -> None:
         rows = torch.arange(len(state.images), device=state.images.device)
-        logits = state.logits(rows, state.images)
+        with state.exactly():
+            logits = state.logits(rows, state.images)
         if logits.dim() != 2 or logits.shape[1] < 2:
             raise EquipoiseError(
                 f"{type(self).__name__} needs logits (B, K >= 2), not {tuple(logits.shape)}."
@@ -325,7 +356,8 @@ class Attack(ABC):
                 "and mask classes with a finite number."
             )
         state.clean_logits = logits
-        state.attempt(rows, state.images, logits)
+        with state.exactly():
+            state.attempt(rows, state.images, logits)
         state.stage = type(self).__name__
         if not state.success.all():
             self.search(state)

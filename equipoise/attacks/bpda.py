@@ -138,7 +138,8 @@ def _straight_through(search: Search) -> Iterator[None]:
 
     search.net = through
     try:
-        yield
+        with search.exactly():
+            yield
     finally:
         search.net = net
 

@@ -66,7 +66,8 @@ class FAB(Attack):
                 self._approach(nearest, order[:, rank], x)
         # Rounding leaves no image outside the ball.
         found = nearest.distance <= search.threat.radius * (1 - 2e-6)
-        search.offer(rows[found], nearest.x[found], nearest.logits[found])
+        with search.exactly():
+            search.offer(rows[found], nearest.x[found], nearest.logits[found])
         search.distance[~search.success] = torch.inf
 
     def _approach(self, nearest: Nearest, targets: Tensor, x: Tensor) -> None:

@@ -93,7 +93,8 @@ class MinimumNorm(Attack):
             radius = torch.maximum(distance[:, k], reached.where(found.distance.isinf(), 0))
             reached = self._approach(found, gradients[:, k], radius, targets, end - start)
         self._polish(found, polish)
-        self._bisect(search, rows, found.x, found.distance)
+        with search.exactly():
+            self._bisect(search, rows, found.x, found.distance)
         search.distance[~search.success] = torch.inf
 
     def _approach(

@@ -26,10 +26,15 @@ class Nearest:
 
     def offer(self, x: Tensor, logits: Tensor) -> Tensor:
         """Keeps `x` where it is misclassified and nearer; returns where it is misclassified, with shape (n,)."""
-        # Logits that are no numbers are no answer.
-        fooled = (margin(logits, self.search.labels[self.rows]) > 0) & logits.isfinite().all(1)
         distance = self.search.threat.distance(self.clean, x)
-        nearer = fooled & (distance < self.distance)
+        nearer = self._fooled(logits) & (distance < self.distance)
+        logits = self.search.confirm(self.rows, x, logits, nearer)
+        fooled = self._fooled(logits)
+        nearer &= fooled
         self.x[nearer], self.logits[nearer] = x[nearer], logits[nearer]
         self.distance = torch.where(nearer, distance, self.distance)
         return fooled
+
+    def _fooled(self, logits: Tensor) -> Tensor:
+        # Logits that are no numbers are no answer.
+        return (margin(logits, self.search.labels[self.rows]) > 0) & logits.isfinite().all(1)

@@ -7,11 +7,12 @@ paired interval is so much narrower than the two intervals side by side suggest.
 Where an image has several answers (its counterfactuals), each classifier's is the share in [0, 1] that it gets right,
 and the difference is the mean over images.
 
-The interval is the percentile bootstrap over images. A resample of images draws how often each change occurs from a
-multinomial distribution, so 10,000 resamples cost nothing. With fewer than ten images on which the two disagree the
-bootstrap is too narrow (it is empty where they never disagree); the exact intervals of Clopper and Pearson for the two
-shares of images, each at half the error, then bound the difference from both sides. An image whose answers are shares
-may gain or lose next to nothing, so that its least possible change is 0.
+The interval is the percentile bootstrap over images: of yes and no without resampling (`equipoise.audit.gains`), of
+shares by resamples, each of which draws how often each change occurs from a multinomial distribution, so that 10,000
+cost nothing. With fewer than ten images on which the two disagree the bootstrap is too narrow (it is empty where they
+never disagree); the exact intervals of Clopper and Pearson for the two shares of images, each at half the error, then
+bound the difference from both sides. An image whose answers are shares may gain or lose next to nothing, so that its
+least possible change is 0.
 
 Whoever picks one comparison among m for its result passes choices=m: the error is divided by m (Bonferroni), so that
 the interval holds for all m at once.
@@ -27,7 +28,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from equipoise.audit.intervals import LEVEL, highest_share, lowest_share
+from equipoise.audit.gains import FEWEST, gain_interval, too_few
+from equipoise.audit.intervals import LEVEL, highest_share
 
 __all__ = ["Difference", "paired_difference"]
 
@@ -74,11 +76,12 @@ def paired_difference(
     change = np.round(after - before, 6)
     gained, lost = int((change > 0).sum()), int((change < 0).sum())
     error = (1 - LEVEL) / choices
-    if gained + lost < 10:
-        whole = bool(np.isin(change, (-1, 0, 1)).all())
-        least = [lowest_share(k, n, error / 4) if whole else 0.0 for k in (gained, lost)]
-        low = least[0] - highest_share(lost, n, error / 4)
-        high = highest_share(gained, n, error / 4) - least[1]
+    method = "bootstrap"
+    if np.isin(change, (-1, 0, 1)).all():
+        low, high = gain_interval(gained, lost, n, error)
+        method = "Clopper-Pearson" if too_few(gained, lost, n) else method
+    elif gained + lost < FEWEST:
+        low, high = (-highest_share(lost, n, error / 4), highest_share(gained, n, error / 4))
         method = "Clopper-Pearson"
     else:
         sizes, counts = np.unique(change, return_counts=True)
@@ -87,7 +90,6 @@ def paired_difference(
         draws = np.random.default_rng(seed).multinomial(n, counts / n, RESAMPLES * choices)
         tails = [error / 2, 1 - error / 2]
         low, high = np.quantile(draws @ sizes / n, tails, method="nearest")
-        method = "bootstrap"
     return Difference(
         before=float(before.mean()),
         after=float(after.mean()),

@@ -6,20 +6,20 @@ writes the shards itself; the folder has to be one that every machine shares.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from equipoise.audit.local import measure_range
 from equipoise.audit.plan import Plan, Shard
 from equipoise.cluster import Cluster
 from equipoise.devices import choose_device
 from equipoise.images import Batch, Images, Subset
+from equipoise.remote import Here, Mirror
 
 __all__ = ["run_on_ray"]
 
 
 def run_on_ray(
     plan: Plan,
-    folder: Path,
+    home: Here | Mirror,
     missing: Sequence[Shard],
     done: Callable[[Shard], None],
     *,
@@ -32,7 +32,7 @@ def run_on_ray(
 
     Arguments:
         plan: its classifiers are moved to the CPU.
-        folder: of the run; run.json is in it.
+        home: where the run is kept; run.json is there.
         missing: shards.
         done: called in this process.
         cluster: where.
@@ -47,8 +47,9 @@ def run_on_ray(
         units.setdefault(_Unit(shard.first, shard.last, shard.classifier), []).append(shard)
     for classifier in plan.classifiers.values():
         classifier.to("cpu")
-    measure = _Measure(plan, folder, units, batch, skip_broken)
-    seen, devices = folder / "run.json", set[str]()
+    measure = _Measure(plan, home, units, batch, skip_broken)
+    devices = set[str]()
+    seen = home.local / "run.json" if isinstance(home, Here) else None
     for unit, device in cluster.spread(measure, list(units), near=_Unit.images, shared=seen):
         devices.add(device)
         for shard in units[unit]:
@@ -75,7 +76,7 @@ class _Measure:
     """What every worker has."""
 
     plan: Plan
-    folder: Path
+    home: Here | Mirror
     units: dict[_Unit, list[Shard]]
     batch: int
     skip_broken: bool
@@ -93,11 +94,12 @@ class _Measure:
             if name in asked or compared:
                 classifier.to(where)
         self.images.keep(unit.images())
-        measure_range(
+        # Where memory ran out, the smaller batch stays.
+        self.batch = measure_range(
             replace(self.plan, data=self.images),
-            self.folder,
+            self.home.drafts,
             shards,
-            lambda shard: None,
+            lambda shard: self.home.push(shard.file),
             device=where,
             batch=self.batch,
             skip_broken=self.skip_broken,

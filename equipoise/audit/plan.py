@@ -1,26 +1,27 @@
 """The plan of an audit: classifiers x probes x ranges of images, cut into shards with an identity each.
 
 A shard's identity is a digest of the classifier's weights, code and behaviour, the probe's settings, the fingerprint of
-the images in the range, which of them are pictured or examined twice, the seed and the version of the schema. What has
+the images in the range, which of them are pictured or examined twice, the seed, the version of the schema and, for
+probes that search, an engine other than the classifier itself. What has
 the same identity has the same content, whoever computed it; the size of a batch and the order of work are not part of
 it, since they change nothing.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from equipoise.classifiers import Classifier
+from equipoise.classifiers import Classifier, Quick
 from equipoise.images import Images
 from equipoise.probes import Probe
 from equipoise.streams import digest
 
 __all__ = ["IMAGES", "SCHEMA", "Plan", "Shard", "make_plan", "pictured_rows", "shard_size"]
 
-SCHEMA = 2
-"""Version of the columns and of run.json; a change of meaning raises it."""
+SCHEMA = 3
+"""Version of the columns, of run.json and of what shards say of themselves; a change of meaning raises it."""
 
 IMAGES = "images"
 """The name under which the images themselves are kept: ids, labels, groups, digests, thumbnails."""
@@ -53,7 +54,10 @@ def _readable(name: str) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured: `shards` by range, first the images of the range, then every classifier and probe."""
+    """What is to be measured: `shards` by range, first the images of the range, then every classifier and probe.
+
+    `quick` has the classifiers whose searches have an engine.
+    """
 
     data: Images
     shape: tuple[int, int, int]
@@ -64,6 +68,7 @@ class Plan:
     seed: int
     natures: dict[str, str]
     shards: tuple[Shard, ...]
+    quick: Mapping[str, Quick] = field(default_factory=dict)
 
     def ranges(self) -> list[tuple[int, int]]:
         return list(dict.fromkeys((shard.first, shard.last) for shard in self.shards))
@@ -93,9 +98,10 @@ def make_plan(
     pictures: int,
     examined: int = 64,
     size: int | None = None,
+    quick: Mapping[str, Quick] | None = None,
 ) -> Plan:
     """Cuts the audit into shards of `size` images, of `shard_size` when None; nothing is computed but fingerprints."""
-    n = len(data)
+    n, quick = len(data), quick or {}
     size = size or shard_size(n)
     pictured = pictured_rows(n, pictures)
     sample = np.random.default_rng(seed).choice(n, min(n, examined), replace=False)
@@ -113,6 +119,11 @@ def make_plan(
         for name, fingerprint in nature.items():
             for key, probe in named.items():
                 others = [f for f in nature.values() if f != fingerprint] if probe.compares else []
-                identity = digest(images, fingerprint, probe.nature(), seed, *sorted(others))
+                engine = [str(quick[name].engine)] if probe.searches and name in quick else []
+                identity = digest(
+                    images, fingerprint, probe.nature(), seed, *sorted(others), *engine
+                )
                 shards.append(Shard(name, key, first, last, identity[:16]))
-    return Plan(data, shape, classifiers, named, pictured, twice, seed, nature, tuple(shards))
+    return Plan(
+        data, shape, classifiers, named, pictured, twice, seed, nature, tuple(shards), quick
+    )

@@ -24,10 +24,19 @@ from equipoise.audit.plan import IMAGES, SCHEMA, pictured_rows
 from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
 from equipoise.errors import EquipoiseError, did_you_mean
-from equipoise.files import read_json
+from equipoise.files import NotJSONError, read_json
 from equipoise.probes import Adversarial, Standard, Transfer, load_probe
 from equipoise.processes import cores
-from equipoise.store import connect, is_whole, read_alike, read_columns, read_facts, read_shards
+from equipoise.remote import place
+from equipoise.store import (
+    connect,
+    find_damage,
+    is_whole,
+    read_alike,
+    read_columns,
+    read_facts,
+    read_shards,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -57,11 +66,17 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise EquipoiseError(
             f"Cannot open the run {str(folder)!r}: there is no run.json in it. Give the folder that an audit wrote."
         )
-    record = read_json(path)
+    try:
+        record = read_json(path)
+    except NotJSONError as error:
+        raise EquipoiseError(
+            f"{error} Repeat the audit that wrote it: run.json is written again, and sound shards are kept."
+        ) from None
     schema = record.get("schema") if isinstance(record, dict) else None
     if schema != SCHEMA:
         raise EquipoiseError(
-            f"Cannot open the run {str(folder)!r}: its schema is {schema!r}, this version of equipoise reads {SCHEMA}."
+            f"Cannot open the run {str(folder)!r}: its schema is {schema!r}, this version of equipoise reads {SCHEMA}. "
+            "Audit into another folder with --out."
         )
     lacking = {
         "status",
@@ -74,23 +89,24 @@ def read_record(folder: Path) -> dict[str, Any]:
     } - record.keys()
     if lacking:
         raise EquipoiseError(
-            f"Cannot open the run {str(folder)!r}: its run.json lacks {', '.join(sorted(lacking))}."
+            f"Cannot open the run {str(folder)!r}: its run.json lacks {', '.join(sorted(lacking))}. Delete that file "
+            "and repeat the audit: it is written again, and sound shards are kept."
         )
     return record
 
 
 class Run:
-    """A run on disk.
+    """A run on disk, or behind an address such as ``s3://bucket/run``, which is fetched first (`equipoise.remote`).
 
     Arguments:
         folder: with run.json in it, or that of a study, which keeps its run in ``audit``.
 
     Raises:
-        EquipoiseError: when there is no run, or one of another schema.
+        EquipoiseError: when there is no run, or one of another schema; when an address cannot be read.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = find_run(Path(folder).expanduser())
+        self.folder = find_run(place(folder).read())
         self.record = read_record(self.folder)
         self._connection = connect()
         self._columns: dict[tuple[str, str], dict[str, NDArray]] = {}
@@ -133,6 +149,18 @@ class Run:
             if shard["classifier"] is not None and (path := self._paths.get(shard["file"])):
                 found.setdefault((shard["probe"], shard["classifier"]), []).append(path)
         return found
+
+    def verify(self) -> dict[str, str]:
+        """Files of the shards that are not as they were written, and what is wrong with each, such as "its content has
+        changed"; none when all is well. Reads every byte, on all cores. What an unfinished run lacks is no damage.
+
+        Repeating the audit measures them again.
+        """
+        names = [shard["file"] for shard in self.record["shards"]]
+        if self.record["status"] != "complete":
+            names = [name for name in names if (self.folder / name).exists()]
+        found = find_damage([self.folder / name for name in names])
+        return {name: found[path] for name in names if (path := self.folder / name) in found}
 
     def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
         """Files of the finished shards, in the order of the plan; without a probe all but those of the images."""

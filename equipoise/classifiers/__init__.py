@@ -4,6 +4,7 @@ from pathlib import Path
 
 from equipoise.classifiers import foreign
 from equipoise.classifiers.classifier import Classifier, check_range, precision, wrap
+from equipoise.classifiers.engine import Engine, Quick
 from equipoise.classifiers.folder import (
     NETS,
     Net,
@@ -20,6 +21,7 @@ from equipoise.classifiers.preflight import Check, preflight
 from equipoise.classifiers.residual import ResidualNet
 from equipoise.classifiers.resnet import ResNet
 from equipoise.classifiers.robust_imagenet import convert_robust_imagenet, load_robust_imagenet
+from equipoise.classifiers.trial import Trial, try_engines
 from equipoise.errors import EquipoiseError, did_you_mean
 
 __all__ = [
@@ -47,6 +49,10 @@ __all__ = [
     "IMAGENET",
     "Check",
     "preflight",
+    "Engine",
+    "Quick",
+    "Trial",
+    "try_engines",
 ]
 
 

@@ -9,6 +9,7 @@ from equipoise.cli import (
     study,
     theory,
     training,
+    verify,
     view,
 )
 from equipoise.cli.app import app
@@ -25,5 +26,6 @@ __all__ = [
     "study",
     "theory",
     "training",
+    "verify",
     "view",
 ]

@@ -2,15 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from equipoise.cli.app import app, plain_table, say
+from equipoise.cli.dry_run import print_cost
 from equipoise.cli.tracking import check_loggers, tell
 from equipoise.errors import EquipoiseError
+from equipoise.remote import is_address, place
 
 __all__ = ["audit", "check", "print_summary", "report"]
 
@@ -21,7 +23,7 @@ def audit(
     *,
     data: str | None = None,
     probe: list[str] | None = None,
-    out: Path | None = None,
+    out: str | None = None,
     on: str = "local",
     workers: int | None = None,
     cpus_per_worker: float = 1.0,
@@ -33,7 +35,10 @@ def audit(
     pictures: int = 48,
     skip_broken: bool = False,
     device: str = "auto",
+    precision: Literal["exact", "fast"] = "exact",
     log: list[str] | None = None,
+    dry_run: bool = False,
+    calibrate: float = 10.0,
 ) -> None:
     """Measure classifiers on images, and write a page.
 
@@ -56,7 +61,8 @@ def audit(
         shift.
         When left out: standard and adversarial:l2:0.5.
     out
-        The run's folder; the page is written beside its shards as report.html. [default: runs/audit]
+        The run's folder, or an address such as s3://bucket/run; the page is written beside its shards as report.html.
+        [default: runs/audit]
     on
         Where the work is done: local, in this process; ray, by Ray on this machine or the cluster it is part of; or
         ray://HOST:PORT.
@@ -80,15 +86,23 @@ def audit(
         Leave out images that cannot be read, and say so on the page, instead of stopping.
     device
         auto, cpu, cuda or cuda:1.
+    precision
+        Of attacks' searches: exact for each classifier's own arithmetic, fast for the fastest found by trying. What an
+        attack finds is judged in the classifier's own either way.
     log
         Whom to tell the summary at the end, several times if you like: tensorboard[:FOLDER], wandb[:PROJECT] or
         mlflow[:URI].
+    dry_run
+        Only say what the audit would cost: shards, network passes, time, memory and disk.
+    calibrate
+        Seconds that --dry-run may measure for; more make it surer.
     """
     check_loggers(log)
     if not classifiers and data is None:
         from equipoise.studies import embedded
 
         asked = {
+            f"--out {out}": out is not None and is_address(out),
             "--probe": probe is not None,
             "--on": on != "local",
             "--split": split != "test",
@@ -98,12 +112,14 @@ def audit(
             "--pictures": pictures != 48,
             "--skip-broken": skip_broken,
             "--device": device != "auto",
+            "--precision": precision != "exact",
+            "--dry-run": dry_run,
         }
         for flag in (name for name, given in asked.items() if given):
             raise EquipoiseError(
                 f"{flag} needs classifiers and --data: the embedded default has its own settings."
             )
-        (run, page), note = embedded(out or Path("runs/digits")), ""
+        (run, page), note = embedded(Path(out or "runs/digits")), ""
     else:
         if not classifiers or data is None:
             missing = "a classifier" if data is not None else "--data"
@@ -111,27 +127,41 @@ def audit(
                 f"An audit needs {missing} as well: equipoise audit local:runs/digits/ladder/l2-1 --data digits"
             )
         from equipoise.audit import audit as run_audit
+        from equipoise.audit import estimate_cost
         from equipoise.images import load_images
         from equipoise.report.page import write
 
-        run = run_audit(
+        home = place(out or "runs/audit")
+        asked = (
             classifiers,
             load_images(data, split),
             probe or ("standard", "adversarial:l2:0.5"),
-            out or Path("runs/audit"),
+            str(home),
+        )
+        settings: dict[str, Any] = {
+            "limit": limit,
+            "seed": seed,
+            "batch": batch,
+            "pictures": pictures,
+            "skip_broken": skip_broken,
+            "device": device,
+            "precision": precision,
+        }
+        if dry_run:
+            shared = 1 if on == "local" or workers is None else workers
+            cost = estimate_cost(*asked, workers=shared, calibrate=calibrate, **settings)
+            print_cost(cost, str(home))
+            return
+        run = run_audit(
+            *asked,
             on,
             workers=workers,
             cpus_per_worker=cpus_per_worker,
             gpus_per_worker=gpus_per_worker,
-            limit=limit,
-            seed=seed,
-            batch=batch,
-            pictures=pictures,
-            skip_broken=skip_broken,
-            device=device,
+            **settings,
         )
-        written = write(run, run.folder / "report.html")
-        page, note = written.path, written.note
+        note = write(run, home.drafts / "report.html").note
+        page = home.push("report.html")
     tell(run, log)
     print_summary(run)
     _say_page(page, note)
@@ -167,13 +197,13 @@ def check(classifier: str, *, data: str, split: str = "test", device: str = "aut
 
 
 @app.command
-def report(run: Path, *, out: Path | None = None, bundle: Path | None = None) -> None:
+def report(run: str, *, out: Path | None = None, bundle: Path | None = None) -> None:
     """Write the page of a run: one file, or a folder.
 
     Parameters
     ----------
     run
-        The folder that an audit or a study wrote.
+        The folder that an audit or a study wrote, or its address.
     out
         The page. [default: report.html in that folder]
     bundle
@@ -186,11 +216,12 @@ def report(run: Path, *, out: Path | None = None, bundle: Path | None = None) ->
     if out is not None or bundle is None:
         from equipoise.report.page import write
 
-        written = write(run, out or run / "report.html")
-        _say_page(written.path, written.note)
+        home = place(run)
+        written = write(run, out or home.drafts / "report.html")
+        _say_page(written.path if out else home.push("report.html"), written.note)
 
 
-def _say_page(page: Path, note: str) -> None:
+def _say_page(page: Path | str, note: str) -> None:
     say(f"Page: {page}")
     if note:
         say(note)

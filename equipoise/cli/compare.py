@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from equipoise.cli.app import app, plain_table, say
 from equipoise.errors import EquipoiseError
+from equipoise.remote import refuse_address
 
 if TYPE_CHECKING:
     from equipoise.comparing import Comparison, Verdict
@@ -23,7 +24,7 @@ MOST = 40
 
 @app.command
 def compare(
-    runs: list[Path],
+    runs: list[str],
     *,
     baseline: str | None = None,
     metric: list[str] | None = None,
@@ -44,7 +45,7 @@ def compare(
     Parameters
     ----------
     runs
-        Folders that audits or studies wrote.
+        Folders that audits or studies wrote, or their addresses.
     baseline
         The classifier that all others are compared with; NAME (RUN) where several runs have one of that name. [default:
         the first]
@@ -74,6 +75,8 @@ def compare(
 
     if out is not None and out.suffix.lower() != ".html":
         raise EquipoiseError(f"Cannot write {str(out)!r}: the page is an .html file.")
+    if markdown:
+        refuse_address(Path(markdown))
     thresholds = [parse_threshold(text, confident=confident) for text in fail_under or []]
     thresholds += [
         parse_threshold(text, drop=True, confident=confident) for text in fail_drop or []
@@ -151,9 +154,14 @@ def _print(comparison: "Comparison", verdicts: "tuple[Verdict, ...]") -> None:
         )
     for refusal in comparison.refusals:
         say(f"Not compared: {refusal}")
+    few = len(verdicts) <= MOST
     for v in verdicts:
+        if v.holds and not few:
+            continue
         found = v.reason or (signed if v.threshold.drop else amount)(v.value, v.unit)
         warned = f" ({v.warnings} checks speak against it)" if v.warnings else ""
         say(
             f"{'Holds' if v.holds else 'Fails'}: {v.who}: {v.metric}: {v.threshold}: {found}{warned}"
         )
+    if not few:
+        say(f"Holds: {sum(v.holds for v in verdicts)} of {len(verdicts)} thresholds.")

@@ -1,7 +1,12 @@
 """The entry point: mistakes become one line, and options may stand in a file."""
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import cyclopts
 
@@ -12,29 +17,54 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: a mistake of the user's becomes one line on standard error and exit code 2; Ctrl-C gives 130."""
+    """Entry point: a mistake of the user's becomes one line on standard error and exit code 2; Ctrl-C gives 130, and
+    SIGTERM, which a scheduler sends before it kills, 143."""
     tokens = sys.argv[1:] if arguments is None else arguments
     try:
-        _with_config(tokens)
+        with _terminable():
+            _with_config(tokens)
     except (EquipoiseError, cyclopts.CycloptsError) as error:
         line = " ".join(str(error).split())
         print(f"equipoise: {line}", file=sys.stderr)
         sys.exit(2)
+    except _Terminated:
+        _stopped("terminated", 143)
     except KeyboardInterrupt:
-        _interrupted()
+        _stopped("interrupted", 130)
     except RuntimeError as error:
         # What DuckDB makes of Ctrl-C in the middle of a query.
         if str(error) != "Query interrupted":
             raise
-        _interrupted()
+        _stopped("interrupted", 130)
 
 
-def _interrupted() -> None:
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which everything takes as it takes Ctrl-C."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Makes SIGTERM an exception, so that temporary files are removed and other processes ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(how: str, code: int) -> NoReturn:
     print(
-        "\nequipoise: interrupted. What was finished is kept: repeat the command to go on.",
+        f"\nequipoise: {how}. What was finished is kept: repeat the command to go on.",
         file=sys.stderr,
     )
-    sys.exit(130)
+    sys.exit(code)
 
 
 def _check_yaml(path: Path) -> None:
@@ -47,7 +77,7 @@ def _check_yaml(path: Path) -> None:
             f"Cannot read the configuration {str(path)!r}: it is not YAML ({error})."
         ) from None
     verbs = {"audit", "train", "denoise", "counterfactuals", "study", "theory", "check", "report"}
-    verbs |= {"compare", "convert", "export", "transfer", "view"}
+    verbs |= {"compare", "convert", "export", "transfer", "verify", "view"}
     if not isinstance(content, dict) or not content.keys() <= verbs:
         raise EquipoiseError(
             f"Cannot use the configuration {str(path)!r}: at its top it needs a verb ({', '.join(sorted(verbs))}) with "

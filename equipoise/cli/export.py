@@ -18,7 +18,7 @@ __all__ = ["export"]
 
 @app.command
 def export(
-    run: Path,
+    run: str,
     *,
     table: str | None = None,
     chart: str | None = None,
@@ -36,7 +36,7 @@ def export(
     Parameters
     ----------
     run
-        The folder that an audit or a study wrote.
+        The folder that an audit or a study wrote, or its address.
     table
         Write this table to --out, whose ending says how: .csv, .parquet or .json.
     chart

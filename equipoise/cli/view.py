@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -14,7 +13,7 @@ __all__ = ["view"]
 
 @app.command
 def view(
-    run: Path,
+    run: str,
     *,
     port: int | None = None,
     browser: Annotated[bool, Parameter(negative="--no-browser")] = True,
@@ -29,7 +28,7 @@ def view(
     Parameters
     ----------
     run
-        The folder that an audit or a study writes, or will write.
+        The folder that an audit or a study writes, or will write, or its address.
     port
         Where to serve; 0 takes any free port. [default: 8321, or the next free one]
     browser

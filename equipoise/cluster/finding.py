@@ -160,7 +160,7 @@ class Cluster:
         items: Sequence[Item],
         *,
         near: Callable[[Item], Hashable],
-        shared: Path,
+        shared: Path | None,
     ) -> Iterator[tuple[Item, Result]]:
         """Calls `work` with every item on some worker, and gives each with its result when it is done.
 
@@ -168,7 +168,7 @@ class Cluster:
             work: can be pickled, tensors on the CPU; every worker has a copy of its own, and keeps it.
             items: in the order in which they are begun, as far as `near` allows.
             near: items for which it gives the same are best done by the same worker.
-            shared: a file that this process wrote and every worker has to see.
+            shared: a file that this process wrote and every worker has to see; none when None.
 
         Raises:
             EquipoiseError: when Ray is lost, when there is no room for a worker, when three workers die of one item;
@@ -179,7 +179,7 @@ class Cluster:
             # In a list, so that a worker itself fetches it, and can say what went wrong.
             brief = Brief(
                 work=[ray.put(work)],
-                shared=str(shared),
+                shared=shared and str(shared),
                 folder=str(Path.cwd()),
                 modules=list(sys.path),
                 version=version("equipoise"),

@@ -4,7 +4,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,14 +24,14 @@ class Brief:
 
     Arguments:
         work: one reference to the work.
-        shared: a file that it has to see.
+        shared: a file that it has to see, if any.
         folder: from which the caller's relative paths count.
         modules: folders in which the caller looks for modules.
         version: of this package.
     """
 
     work: Sequence[Any]
-    shared: str
+    shared: str | None
     folder: str
     modules: Sequence[str]
     version: str
@@ -63,13 +63,13 @@ class Worker:
             os.chdir(brief.folder)
         sys.path += [folder for folder in brief.modules if folder not in sys.path]
         try:
-            (self.work,) = ray.get(list(brief.work))
+            self.work: Callable[[Any], Any] = ray.get(brief.work[0])
         except Exception as error:
             raise EquipoiseError(
                 f"The worker on {here} cannot load its work: {first_line(error)}. Every machine needs the same "
                 "packages, and your own modules."
             ) from None
-        if not Path(brief.shared).exists():
+        if brief.shared is not None and not Path(brief.shared).exists():
             raise EquipoiseError(
                 f"The worker on {here} does not see {brief.shared}. Choose an --out that every machine shares."
             )

@@ -18,6 +18,9 @@ __all__ = ["inert", "write_markdown"]
 PLAIN = re.compile(r"(?!.*(://|www\.))[A-Za-z0-9]+((_|[ .:/?=,()+'-]+)[A-Za-z0-9]+)*\)?")
 """Text in which Markdown finds nothing."""
 
+MOST = 12
+"""Verdicts in a table; beyond, those that hold are folded away."""
+
 
 def write_markdown(
     verdicts: Sequence[Verdict],
@@ -58,24 +61,31 @@ def _judged(verdicts: Sequence[Verdict]) -> list[str]:
         return []
     failed = sum(not verdict.holds for verdict in verdicts)
     head = f"❌ {failed} of {len(verdicts)} thresholds failed." if failed else ""
-    rows = [
-        [
-            "✅" if v.holds else "❌",
-            inert(str(v.threshold)),
-            _name(v.who),
-            inert(v.metric),
-            inert(v.reason) or (signed if v.threshold.drop else amount)(v.value, v.unit),
-            span(v.low, v.high, v.unit, change=v.threshold.drop)
-            + (f" ⚠️ {v.warnings} checks speak against it" if v.warnings else ""),
-        ]
-        for v in verdicts
-    ]
+    rows = {holds: [_verdict(v) for v in verdicts if v.holds == holds] for holds in (False, True)}
     confident = any(v.threshold.confident for v in verdicts)
     on = "the lower end of the 95% interval" if confident else "the point estimate"
+    shown, folded = [*rows[False], *rows[True]], []
+    if len(shown) > MOST:
+        shown, folded = rows[False], rows[True]
+    heads = ["", "threshold", "classifier", "metric", "measured", "95% interval"]
+    parts = [head or f"✅ {_all(len(verdicts))}"]
+    if shown:
+        parts.append(_table(heads, 2, shown))
+    if folded:
+        opened = f"<details><summary>{len(folded)} that hold</summary>"
+        parts += [opened, _table(heads, 2, folded), "</details>"]
+    return [*parts, f"Judged on {on}."]
+
+
+def _verdict(v: Verdict) -> list[str]:
     return [
-        head or f"✅ {_all(len(verdicts))}",
-        _table(["", "threshold", "classifier", "metric", "measured", "95% interval"], 2, rows),
-        f"Judged on {on}.",
+        "✅" if v.holds else "❌",
+        inert(str(v.threshold)),
+        _name(v.who),
+        inert(v.metric),
+        inert(v.reason) or (signed if v.threshold.drop else amount)(v.value, v.unit),
+        span(v.low, v.high, v.unit, change=v.threshold.drop)
+        + (f" ⚠️ {v.warnings} checks speak against it" if v.warnings else ""),
     ]
 
 

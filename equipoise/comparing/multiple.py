@@ -1,6 +1,6 @@
 """One paired difference among many: its p-value, and what is left of it when m differences are looked at at once.
 
-    p-value       where both classifiers answer yes or no, McNemar's exact test (`equipoise.comparing.gains`). Of any
+    p-value       where both classifiers answer yes or no, McNemar's exact test (`equipoise.audit.gains`). Of any
                   other metric the least error at which its interval leaves out 0, taking the interval's halves b below
                   and a above as multiples of the normal quantile: p = 2 Phi(-1.96 |d| / h), h = b for d > 0 and a for
                   d < 0.
@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from equipoise.audit.changes import change
+from equipoise.audit.gains import gain_interval, mcnemar
 from equipoise.audit.intervals import LEVEL
 from equipoise.audit.resampling import answers
 from equipoise.audit.statistics import estimate
-from equipoise.comparing.gains import gain_interval, mcnemar
 from equipoise.probes import Metric, Quoted
 
 __all__ = ["Paired", "compare_metrics", "holm"]

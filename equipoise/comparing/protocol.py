@@ -1,7 +1,8 @@
 """The protocol of a measurement: what determines a classifier's answers, beside the classifier.
 
 It consists of settings by name: the probe and what it was asked with, the classes, the version of the schema and, for
-every probe whose answers depend on random draws or on a search, the seed and the version of equipoise that searched.
+every probe whose answers depend on random draws or on a search, the seed and the version of equipoise that searched,
+and the engines of its searches where these are not float32.
 Where and how the work was done (device, batch, order, folders) is no part of it, since it changes no answer. Two
 measurements are of one protocol when all settings agree and they are of the same images: name, label and pixels of
 each, and its group where the probe asks for groups. The digest of both is short enough to be read beside a number.
@@ -70,6 +71,8 @@ def read_protocol(run: Run, spec: str) -> Protocol:
         settings["seed"] = record["seed"]
         versions = {str(facts["equipoise"]) for facts in run.facts(spec)}
         settings["equipoise"] = ", ".join(sorted(versions)) or record["versions"]["equipoise"]
+    if engines := {str(facts["engine"]) for facts in run.facts(spec) if "engine" in facts}:
+        settings["engine"] = "; ".join(sorted(engines))
     return Protocol(spec, settings | {"schema": record["schema"], "classes": _classes(record)})
 
 

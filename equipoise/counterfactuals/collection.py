@@ -1,6 +1,6 @@
 """A set of counterfactuals on disk.
 
-    DIR/set.json                what was asked, and every finished shard with the SHA-256 of its files
+    DIR/set.json                what was asked, every finished shard, and what had to be made again
     DIR/data/test-*.parquet     different-class counterfactuals, labelled with their target
     DIR/data/same-*.parquet     same-class counterfactuals: the control for whatever sampling itself does to an image
     DIR/data/noise-*.parquet    random noise, as far from the original as the counterfactual it stands beside: the
@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equipoise.errors import EquipoiseError
-from equipoise.files import read_json
+from equipoise.files import NotJSONError, read_json
 from equipoise.images import Decoding
-from equipoise.images.writing import is_unchanged
+from equipoise.images.resuming import verify_set
 from equipoise.store import arrays, connect, read_shards
 
 __all__ = ["FORMAT", "SPLITS", "CounterfactualSet", "Rows"]
 
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("test", "same", "noise")
 _EVERY = {"status", "identity", "data", "classes", "shape", "settings", "made_by", "shards"}
 
@@ -53,7 +53,7 @@ class CounterfactualSet:
         folder: with set.json in it.
 
     Raises:
-        EquipoiseError: when there is none, or one of another format.
+        EquipoiseError: when there is none, one of another format, or half of one.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -64,7 +64,13 @@ class CounterfactualSet:
                 f"Cannot open the counterfactuals {str(folder)!r}: there is no set.json in it. Make them with "
                 "equipoise counterfactuals."
             )
-        self.record: dict[str, Any] = read_json(path)
+        try:
+            self.record: dict[str, Any] = read_json(path)
+        except NotJSONError as error:
+            raise EquipoiseError(
+                f"{error} Repeat the command that made the counterfactuals: it is written again, and sound files are "
+                "kept."
+            ) from None
         found = self.record.get("format") if isinstance(self.record, dict) else None
         if found != FORMAT:
             raise EquipoiseError(
@@ -105,14 +111,10 @@ class CounterfactualSet:
                 )
         return files
 
-    def verify(self) -> list[str]:
-        """Names of the files whose content is not what was written; none when all is well."""
-        return [
-            shard[split]["file"]
-            for shard in self.record["shards"].values()
-            for split in SPLITS
-            if not is_unchanged(self.folder, shard[split])
-        ]
+    def verify(self) -> dict[str, str]:
+        """Files that are not as they were written, and what is wrong with each, such as "its content has changed"; none
+        when all is well."""
+        return verify_set(self.folder, self.record)
 
     def table(self, split: str = "test") -> Any:
         """The rows of a split as a DuckDB relation, without their pixels; `.df()` makes it a pandas frame."""

@@ -1,58 +1,35 @@
 """Writing a set of images on disk: shard by shard, resumed by repeating.
 
-    DIR/RECORD                    what was asked, and every finished shard with the SHA-256 of its files
+    DIR/RECORD                    what was asked, every finished shard, and what had to be made again
     DIR/data/SPLIT-*.parquet      the images, which ``parquet:DIR`` opens
     DIR/README.md                 a card, with which the folder is a data set of the Hugging Face hub
 
-A shard holds what was made of a few source images, in one file a split. A file is written under a temporary name and
-renamed; the record then gets its checksum. What the record does not know, or whose bytes have changed since, is made
-again.
+A shard holds what was made of a few source images, in one file a split. Each file says which set it belongs to and what
+the record says of its shard, and has a checksum (`equipoise.seals`): what is missing or damaged is made again, and a
+record that is lost is written again from the files.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from equipoise.cluster import Cluster
-from equipoise.errors import EquipoiseError
-from equipoise.files import checksum, read_json, write_atomically, write_json
+from equipoise.files import read_json, remove_leftovers, write_atomically, write_json
 from equipoise.images.hugging_face import hugging_face_card, hugging_face_metadata
+from equipoise.images.resuming import SetKind, earlier, refuse_strangers, shard_file, survey
 from equipoise.images.source import Images
+from equipoise.locks import exclusive
 from equipoise.progress import Progress
 from equipoise.store import write_shard
 
-__all__ = ["SetKind", "WriteSplit", "is_unchanged", "source_facts", "write_set"]
+__all__ = ["SetKind", "WriteSplit", "source_facts", "write_set"]
 
 WriteSplit = Callable[[str, Mapping[str, NDArray]], dict[str, Any]]
-"""Writes the columns of a split into a shard; gives the file's name, SHA-256 and number of rows, for the record."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetKind:
-    """What sets of one kind have in common.
-
-    Arguments:
-        holds: what is in them, for messages.
-        record: name of the record.
-        splits: names of the splits, of which each shard has a file.
-        types: the SQL type of each column; ``image``, ``label`` and ``id`` are among them.
-        tag: under which the hub of Hugging Face lists them.
-        out: what to choose another of when a folder cannot be used, for messages.
-        apart: how two sets differ when their settings do not, for messages.
-    """
-
-    holds: str
-    record: str
-    splits: Sequence[str]
-    types: Mapping[str, str]
-    tag: str
-    out: str
-    apart: str
+"""Puts the columns of a split into a shard; gives the file's name and number of rows, for the record."""
 
 
 def write_set(
@@ -79,15 +56,36 @@ def write_set(
         cluster: whose workers make the shards, each with a copy of `make`; this process when None.
 
     Raises:
-        EquipoiseError: for a folder that holds something else, a full disk, a lost cluster, and what `make` raises.
+        EquipoiseError: for a folder that holds something else or that another process works in, a full disk, a lost
+            cluster, and what `make` raises.
     """
-    shards = _earlier(folder, kind, record)
+    refuse_strangers(folder, kind)
+    with exclusive(folder, f"make {kind.holds} in"):
+        remove_leftovers(folder)
+        _fill(images, folder, kind, record, size=size, make=make, cluster=cluster)
+    text = hugging_face_card(kind.splits, kind.tag, card(read_json(folder / kind.record)))
+    write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _fill(
+    images: Images,
+    folder: Path,
+    kind: SetKind,
+    record: Mapping[str, Any],
+    *,
+    size: int,
+    make: Callable[[range, WriteSplit], dict[str, Any]],
+    cluster: Cluster | None,
+) -> None:
+    """Makes the shards, and keeps the record."""
     total = len(range(0, len(images), size))
+    before = earlier(folder, kind, record)
+    shards, repaired = survey(folder, kind, record, before, total)
     missing = [n for n in range(total) if str(n) not in shards]
     shard = _Shard(
         folder=folder,
         types=kind.types,
-        facts={"identity": record["identity"]},
+        identity=record["identity"],
         metadata=hugging_face_metadata(kind.types, images.classes),
         images=len(images),
         size=size,
@@ -97,7 +95,8 @@ def write_set(
     def save() -> None:
         status = "complete" if len(shards) == total else "running"
         ordered = dict(sorted(shards.items(), key=lambda item: int(item[0])))
-        write_json(folder / kind.record, {**record, "status": status, "shards": ordered})
+        said = {**record, "status": status, "repaired": repaired, "shards": ordered}
+        write_json(folder / kind.record, said)
 
     save()
     title = f"Making {kind.holds} in {folder}"
@@ -106,8 +105,6 @@ def write_set(
             shards[str(n)] = made
             save()
             progress.advance()
-    text = hugging_face_card(kind.splits, kind.tag, card({**record, "shards": shards}))
-    write_atomically(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +113,7 @@ class _Shard:
 
     folder: Path
     types: Mapping[str, str]
-    facts: Mapping[str, Any]
+    identity: str
     metadata: Mapping[str, str]
     images: int
     size: int
@@ -124,19 +121,21 @@ class _Shard:
 
     def __call__(self, n: int) -> dict[str, Any]:
         started = time.monotonic()
-        rows = range(n * self.size, min((n + 1) * self.size, self.images))
-        made = self.make(rows, partial(self._write, n))
-        return made | {"seconds": round(time.monotonic() - started, 3)}
-
-    def _write(self, n: int, split: str, columns: Mapping[str, NDArray]) -> dict[str, Any]:
         total = len(range(0, self.images, self.size))
-        file = f"data/{split}-{n:05d}-of-{total:05d}.parquet"
-        write_shard(self.folder / file, self.types, columns, self.facts, self.metadata)
-        return {
-            "file": file,
-            "sha256": checksum(self.folder / file),
-            "rows": len(columns["id"]),
-        }
+        parts: dict[str, Mapping[str, NDArray]] = {}
+
+        def take(split: str, columns: Mapping[str, NDArray]) -> dict[str, Any]:
+            # Files say what the record says, and wait until that is known.
+            parts[split] = columns
+            return {"file": shard_file(split, n, total), "rows": len(columns["id"])}
+
+        made = self.make(range(n * self.size, min((n + 1) * self.size, self.images)), take)
+        made |= {"seconds": round(time.monotonic() - started, 3)}
+        facts = {"identity": self.identity, "made": made}
+        for split, columns in parts.items():
+            file = self.folder / shard_file(split, n, total)
+            write_shard(file, self.types, columns, facts, self.metadata)
+        return made
 
 
 def _made(
@@ -156,52 +155,4 @@ def source_facts(images: Images) -> dict[str, Any]:
         "split": images.split,
         "images": len(images),
         "fingerprint": images.fingerprint(range(len(images))),
-    }
-
-
-def is_unchanged(folder: Path, written: Mapping[str, Any]) -> bool:
-    """Whether the bytes of a file, as a `WriteSplit` described it, are still what was written."""
-    path = folder / written["file"]
-    return path.is_file() and checksum(path) == written["sha256"]
-
-
-def _earlier(folder: Path, kind: SetKind, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The shards that an earlier call finished and whose bytes are still what was written.
-
-    Raises:
-        EquipoiseError: when the folder holds anything else.
-    """
-    refusal = f"Cannot make {kind.holds} in {folder}: it"
-    if folder.is_file():
-        raise EquipoiseError(f"{refusal} is a file. Choose another {kind.out}.")
-    if not (folder / kind.record).exists():
-        found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        # What a kill leaves of the first write is no stranger.
-        strangers = {name for name in found if not name.startswith(f".{kind.record}.")}
-        if strangers:
-            raise EquipoiseError(
-                f"{refusal} holds other files, such as {min(strangers)!r}. Choose an empty or new {kind.out}."
-            )
-        return {}
-    before = dict(read_json(folder / kind.record))
-    # A call that failed in its first shard leaves nothing to protect.
-    empty = before.get("shards") == {} and not (folder / "data").exists()
-    if before.get("identity") != record["identity"] and not empty:
-        earlier = before.get("settings", {})
-        changed = [
-            f"{key} is {earlier.get(key)!r} there and {value!r} now"
-            for key, value in record["settings"].items()
-            if earlier.get(key) != value
-        ]
-        if before.get("kind") != record.get("kind"):
-            changed = [f"made by {before.get('kind')}"]
-        raise EquipoiseError(
-            f"{refusal} holds another set ({'; '.join(changed) or kind.apart}). Choose another {kind.out}, or delete "
-            "that one."
-        )
-    return {
-        n: shard
-        for n, shard in before["shards"].items()
-        # Of an only split the record says all in one place.
-        if all(is_unchanged(folder, shard.get(split, shard)) for split in kind.splits)
     }

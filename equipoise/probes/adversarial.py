@@ -65,6 +65,7 @@ class Adversarial(Probe):
     budget: Budget = "adaptive"
 
     name: ClassVar[str] = "adversarial"
+    searches: ClassVar[bool] = True
     types: ClassVar[Mapping[str, str]] = {
         "success": "BOOLEAN",
         "distance": "FLOAT",

@@ -61,6 +61,8 @@ class Probe(ABC):
     """The SQL type of each column."""
     compares: ClassVar[bool] = False
     """Whether answers depend on the audit's other classifiers too."""
+    searches: ClassVar[bool] = False
+    """Whether most passes guide a search, which may have an engine of its own (`equipoise.classifiers.Quick`)."""
 
     @abstractmethod
     def measure(self, classifier: Classifier, batch: Batch, request: Request) -> Answers:

@@ -208,9 +208,10 @@ def fit_denoiser(
         engine.replay(folder, "step", run.trail(loggers))
     else:
         mixed = recipe.precision == "bf16" and accelerator != "cpu" and torch.cuda.is_available()
-        fabric = engine.launch(accelerator, "bf16-mixed" if mixed else "32-true")
-        run.train(fabric, loggers if fabric.is_global_zero else ())
-        fabric.barrier()
+        with engine.alone(folder):
+            fabric = engine.launch(accelerator, "bf16-mixed" if mixed else "32-true")
+            run.train(fabric, loggers if fabric.is_global_zero else ())
+            fabric.barrier()
     return load_denoiser(f"local:{folder}")
 
 

@@ -5,7 +5,8 @@ The engine is Lightning Fabric: one CPU, one GPU, or every process that torchrun
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 from equipoise.errors import EquipoiseError
-from equipoise.files import read_json, write_atomically
+from equipoise.files import read_json, remove_leftovers, write_atomically
 from equipoise.images import Images
+from equipoise.locks import exclusive
 from equipoise.streams import stream
 from equipoise.tracking import Trail
 from equipoise.training.checkpoint import load_checkpoint
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SECONDS_BETWEEN_CHECKPOINTS",
+    "alone",
     "is_finished",
     "launch",
     "replay",
@@ -64,6 +67,21 @@ def launch(accelerator: str, precision: "_PRECISION_INPUT" = "32-true") -> "Fabr
         ) from error
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other trainings out of `folder` for the length of the block; of the processes of one, the first does.
+
+    Raises:
+        EquipoiseError: when another one is at work there, or the folder cannot be written.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    with exclusive(folder, "train into"):
+        remove_leftovers(folder)
+        yield
 
 
 def shuffled_rows(images: Images, limit: int, seed: int) -> list[int]:

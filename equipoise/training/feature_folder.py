@@ -17,7 +17,7 @@ from equipoise.streams import digest
 
 __all__ = ["Made", "write_features"]
 
-FORMAT = 1
+FORMAT = 2
 ROWS = 512
 """Images in a shard."""
 

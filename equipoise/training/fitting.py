@@ -58,17 +58,18 @@ def fit(
     ``metrics.jsonl`` says.
 
     Raises:
-        EquipoiseError: for images that are for tests alone, when `folder` holds a classifier trained otherwise, or the
-            loss stops being finite.
+        EquipoiseError: for images that are for tests alone, when `folder` holds a classifier trained otherwise or
+            another process trains into it, or the loss stops being finite.
     """
     images.refuse_fitting("train a classifier on")
     run = _Fit(images, objective, recipe, folder)
     if run.finished():
         engine.replay(folder, "epoch", run.trail(loggers))
     else:
-        fabric = engine.launch(accelerator)
-        run.train(fabric, shown=shown, loggers=loggers if fabric.is_global_zero else ())
-        fabric.barrier()
+        with engine.alone(folder):
+            fabric = engine.launch(accelerator)
+            run.train(fabric, shown=shown, loggers=loggers if fabric.is_global_zero else ())
+            fabric.barrier()
     return load_classifier(f"local:{folder}")
 
 

@@ -133,7 +133,7 @@ def transfer(
 
     Raises:
         EquipoiseError: for whatever `fit_head` refuses, for a classifier whose network cannot be written, and when
-            `folder` holds another classifier.
+            `folder` holds another classifier or another process works in it.
     """
     _check(images, decays)
     if type(classifier.net) not in NETS.values():
@@ -144,16 +144,17 @@ def transfer(
         )
     identity = _identity(classifier, images, decays, seed)
     if not engine.is_finished(folder / "classifier.json", identity, "classifier"):
-        fitted = fit_head(
-            classifier,
-            images,
-            decays=decays,
-            seed=seed,
-            batch=batch,
-            device=device,
-            shown=shown,
-        )
-        save_classifier(fitted, folder)
+        with engine.alone(folder):
+            fitted = fit_head(
+                classifier,
+                images,
+                decays=decays,
+                seed=seed,
+                batch=batch,
+                device=device,
+                shown=shown,
+            )
+            save_classifier(fitted, folder)
     return load_classifier(f"local:{folder}")
 
 

@@ -17,8 +17,10 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from equipoise.errors import EquipoiseError
+from equipoise.remote import Here, Mirror
 from equipoise.report.offline import fill
 from equipoise.report.words import count, duration
+from equipoise.view.fetching import Fetching, refuse
 from equipoise.view.pages import Pages
 from equipoise.view.people import routes
 from equipoise.view.progress import Progress, Watch, roughly
@@ -35,24 +37,34 @@ SOON = 2.0
 """Seconds that a reader waits for the first page before being told that it is being made."""
 
 
-def application(folder: Path, *, questions: int = PER_KIND, seed: int = 0) -> Starlette:
+def application(
+    folder: Path,
+    home: Here | Mirror | None = None,
+    *,
+    questions: int = PER_KIND,
+    seed: int = 0,
+) -> Starlette:
     """The server's application.
 
     Arguments:
         folder: of a run, of a study with its run in ``audit``, or of a run whose audit has not begun.
+        home: the address whose mirror that folder is.
         questions: how many pictures of each kind the human check asks about at most.
         seed: of their choice and order.
     """
     watch, pages = Watch(folder), Pages()
+    remote = Fetching(home) if isinstance(home, Mirror) else None
+    people = refuse(remote) if remote else routes(folder, per_kind=questions, seed=seed)
 
     def look() -> dict[str, Any]:
+        trouble = remote.fetch() if remote else None
         try:
             seen = watch.look()
         except EquipoiseError as error:
             return _say(Progress("waiting"), pages, str(error))
         if seen.state != "waiting":
             pages.refresh(watch.folder, seen.mark, complete=seen.state == "complete")
-        return _say(seen, pages)
+        return _say(seen, pages, trouble)
 
     async def live(request: Request) -> HTMLResponse:
         said = await run_in_threadpool(look)
@@ -60,8 +72,10 @@ def application(folder: Path, *, questions: int = PER_KIND, seed: int = 0) -> St
             await _made(pages)
         page = pages.newest
         said["shown"] = said["page"] = page.mark if page else None
-        text = page.text if page else await run_in_threadpool(_waiting, watch.folder, pages)
-        return respond(_enliven(text, said))
+        text = (
+            page.text if page else await run_in_threadpool(_waiting, watch.folder, pages, remote)
+        )
+        return respond(_enliven(text, said, asks=not remote))
 
     async def file(request: Request) -> Response:
         await run_in_threadpool(look)
@@ -78,7 +92,7 @@ def application(folder: Path, *, questions: int = PER_KIND, seed: int = 0) -> St
             Route("/", live),
             Route("/page", file),
             Route("/progress", progress),
-            Mount("/people", routes=routes(folder, per_kind=questions, seed=seed)),
+            Mount("/people", routes=people),
         ],
         middleware=[Middleware(Guard)],
     )
@@ -110,21 +124,22 @@ def _say(seen: Progress, pages: Pages, trouble: str | None = None) -> dict[str, 
     }
 
 
-def _waiting(folder: Path, pages: Pages) -> str:
+def _waiting(folder: Path, pages: Pages, remote: Fetching | None) -> str:
     """The page while there is none."""
     found = (folder / "run.json").is_file()
+    where = str(remote.home if remote else folder)
     return fill(
         "waiting.html",
         {"charts": {}},
         folder=HERE,
         version=version("equipoise"),
-        where=str(folder),
-        quoted=shlex.quote(str(folder)),
+        where=where,
+        quoted=shlex.quote(where),
         making=found and pages.busy,
     )
 
 
-def _enliven(page: str, said: dict[str, Any]) -> str:
+def _enliven(page: str, said: dict[str, Any], *, asks: bool) -> str:
     """The page with the bar above its header and the script that keeps both up to date; the human check needs a run."""
     style, bar, script = (
         (HERE / name).read_text(encoding="utf-8") for name in ("live.css", "live.html", "live.js")
@@ -132,7 +147,7 @@ def _enliven(page: str, said: dict[str, Any]) -> str:
     bar = bar.replace("PROGRESS", escape(json.dumps(said)))
     page = page.replace("</head>", f"<style>\n{style}</style>\n</head>", 1)
     page = page.replace('<header class="masthead">', f'{bar}<header class="masthead">', 1)
-    if said["page"]:
+    if asks and said["page"]:
         page = page.replace("</header>", f"{ASK}</header>", 1)
     before, _, after = page.rpartition("</body>")
     return f"{before}<script>{script}</script>\n</body>{after}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from equipoise.errors import EquipoiseError
+from equipoise.remote import place
 from equipoise.view.questions import PER_KIND
 from equipoise.view.server import application
 
@@ -25,7 +26,7 @@ TRIED = 20
 
 
 def serve(
-    folder: Path,
+    folder: str | Path,
     *,
     port: int | None = None,
     browser: bool = True,
@@ -36,7 +37,7 @@ def serve(
     """Serves the page of the run in `folder`, and below /people/ the human check, on 127.0.0.1 until Ctrl-C.
 
     Arguments:
-        folder: of a run, also one whose audit has not begun.
+        folder: of a run, also one whose audit has not begun, or its address.
         port: where; any free one when 0, `PORT` or the next free one when None.
         browser: whether to open the page in the user's browser.
         questions: how many pictures of each kind people are asked about at most.
@@ -46,7 +47,8 @@ def serve(
     Raises:
         EquipoiseError: when there is no such folder, the port is taken, or there are no questions to ask.
     """
-    folder = folder.expanduser()
+    home = place(folder)
+    folder = home.pull()
     if not folder.is_dir():
         what = "it is a file" if folder.exists() else "there is no such folder"
         raise EquipoiseError(
@@ -64,7 +66,7 @@ def serve(
             # Some browsers return only when they are closed.
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         config = uvicorn.Config(
-            application(folder, questions=questions, seed=seed),
+            application(folder, home, questions=questions, seed=seed),
             log_level="error",
             lifespan="off",
             server_header=False,

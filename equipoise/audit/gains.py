@@ -7,7 +7,7 @@ the two are equally accurate, a gain is as likely as a loss, so that
 
 is McNemar's exact test. A bootstrap resample of the images has D = binomial(n, (gained + lost) / n) images that differ,
 and of these binomial(D, gained / (gained + lost)) gains: the distribution of (gains - losses) / n is known, and with it
-the percentile interval of `equipoise.audit.difference`, at any error. With fewer than ten images that differ, or fewer
+the percentile interval of the bootstrap, at any error. With fewer than ten images that differ, or fewer
 than ten that are not gains, or not losses, the exact bounds of Clopper and Pearson stand in.
 
 References:
@@ -20,7 +20,7 @@ from scipy.special import bdtr
 
 from equipoise.audit.intervals import highest_share, lowest_share
 
-__all__ = ["gain_interval", "mcnemar"]
+__all__ = ["FEWEST", "gain_interval", "mcnemar", "too_few"]
 
 FEWEST = 10
 """Images of either kind below which the bootstrap would be too narrow."""
@@ -44,13 +44,18 @@ def gain_interval(gained: int, lost: int, n: int, error: float) -> tuple[float, 
         n: at least 1.
         error: between 0 and 1.
     """
-    if gained + lost < FEWEST or max(gained, lost) > n - FEWEST:
+    if too_few(gained, lost, n):
         bounds = [
             (lowest_share(k, n, error / 4), highest_share(k, n, error / 4)) for k in (gained, lost)
         ]
         (least_gain, most_gain), (least_loss, most_loss) = bounds
         return least_gain - most_loss, most_gain - least_loss
     return -_highest(lost, gained, n, error / 2) / n, _highest(gained, lost, n, error / 2) / n
+
+
+def too_few(gained: int, lost: int, n: int) -> bool:
+    """Whether the bounds of Clopper and Pearson stand in."""
+    return gained + lost < FEWEST or max(gained, lost) > n - FEWEST
 
 
 def _highest(gained: int, lost: int, n: int, tail: float) -> int:
