@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equipoise.bounds import parse_json
 from equipoise.errors import EquipoiseError
 from equipoise.files import unbroken, write_atomically
 from equipoise.processes import cores
@@ -47,8 +48,13 @@ def connect() -> "DuckDBPyConnection":
     # A module-level import would cost every `equipoise --help` its 0.1 s.
     import duckdb  # noqa: PLC0415
 
-    # Whatever is read is read once: to keep the files' bytes would only take time.
-    return duckdb.connect(config={"enable_external_file_cache": "false"})
+    settings = {
+        # Whatever is read is read once: to keep the files' bytes would only take time.
+        "enable_external_file_cache": "false",
+        # Nothing that a file asks for is fetched from elsewhere.
+        "autoinstall_known_extensions": "false",
+    }
+    return duckdb.connect(config=settings)
 
 
 def write_shard(
@@ -229,12 +235,15 @@ def read_facts(paths: Sequence[Path]) -> list[dict[str, Any]]:
 def _facts(path: Path) -> dict[str, Any]:
     # By DuckDB's function each of ten thousand shards would cost as much as reading a column.
     try:
-        return json.loads(kept(path, _FACTS) or b"")
+        found = parse_json(kept(path, _FACTS) or b"")
     except ValueError:
+        found = None
+    if not isinstance(found, dict):
         raise EquipoiseError(
             f"Cannot read the shards of the run: {path} is not one. Repeat the audit: only that shard is computed "
             "again."
-        ) from None
+        )
+    return found
 
 
 def _quoted(name: str) -> str:

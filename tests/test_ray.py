@@ -8,6 +8,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,12 +20,12 @@ import equipoise as eq
 from equipoise.audit import preparing
 from equipoise.audit.plan import make_plan
 from equipoise.cluster import find_cluster
-from equipoise.cluster.team import DEATHS
+from equipoise.cluster.team import DEATHS, Team
 from equipoise.counterfactuals import make_set
 from equipoise.errors import EquipoiseError
 
 PROBES = ["standard", "adversarial:l2:0.75?steps=5"]
-WAIT = 60.0
+WAIT = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,6 @@ class Work:
 
     def __call__(self, item):
         self.calls += 1
-        time.sleep(0.3)  # long enough for the others to begin
         kind, number = item
         if kind == "die" or (kind == "die once" and not (self.folder / str(number)).exists()):
             (self.folder / str(number)).touch()
@@ -178,16 +178,87 @@ def test_a_set_is_that_of_one_process(cluster, tmp_path, monkeypatch, workers):
 
 
 @pytest.mark.slow
-def test_workers_have_their_threads_and_keep_to_what_is_near(cluster, tmp_path):
-    items = [(kind, number) for number in range(4) for kind in "ab"]
+def test_workers_have_their_threads_and_keep_their_work(cluster, tmp_path):
+    items = [(kind, number) for number in range(6) for kind in "ab"]
     found = spread(tmp_path, items, workers=2)
     assert set(found) == set(items)
     assert {threads for _, _, threads, _ in found.values()} == {1}
-    assert len({pid for pid, *_ in found.values()}) == 2
-    for kind in "ab":
-        homes = [found[kind, number][0] for number in range(4)]
-        assert len(set(homes[:3])) == 1
-    assert max(calls for _, calls, *_ in found.values()) >= 4  # its work was kept
+    assert not any(gpu for *_, gpu in found.values())
+    # Calls are counted in the work itself: each worker counts its own from 1.
+    counted = [(pid, calls) for pid, calls, *_ in found.values()]
+    assert len({pid for pid, _ in counted}) <= 2
+    for pid in {pid for pid, _ in counted}:
+        mine = sorted(calls for who, calls in counted if who == pid)
+        assert mine == list(range(1, len(mine) + 1))
+
+
+class Hand:
+    def __init__(self, ray, name):
+        self.call = SimpleNamespace(remote=partial(ray.give, name))
+
+
+class Pretence:
+    """What a `Team` needs of Ray: workers finish their items in the order in which they were given them."""
+
+    class exceptions:
+        RayError = RayActorError = RuntimeError
+        RayTaskError = KeyError
+
+    def __init__(self, dies=()):
+        self.log, self.dies, self.hired, self.given = [], list(dies), 0, 0
+
+    def hire(self):
+        self.hired += 1
+        name = f"w{self.hired}"
+        return Hand(self, name), (name, None, 0)
+
+    def give(self, name, item):
+        self.given += 1
+        self.log.append((name, item))
+        return name, item, self.given
+
+    def wait(self, references, **_):
+        return [min(references, key=lambda reference: reference[2])], None
+
+    def get(self, reference):
+        if reference[1] in self.dies:
+            self.dies.remove(reference[1])
+            raise RuntimeError("it died")
+        return reference[0]
+
+    def kill(self, worker):
+        self.log.append("killed")
+
+
+def do(ray, items, size):
+    with Team(ray, ray.hire, size=size, near=lambda item: item[0], pulse=()) as team:
+        return list(team.do(items))
+
+
+def test_a_worker_stays_with_its_images_and_then_takes_what_is_nobodys():
+    ray = Pretence()
+    items = [f"{kind}{number}" for kind in "abc" for number in range(3)]
+    done = do(ray, items, size=2)
+    assert sorted(item for item, _ in done) == items
+    homes = {kind: [name for item, name in done if item[0] == kind] for kind in "abc"}
+    assert len(set(homes["a"])) == len(set(homes["b"])) == 1
+    assert homes["a"] != homes["b"]
+    assert ray.log.count("killed") == 2
+
+
+def test_the_work_of_the_dead_is_begun_again_but_not_for_ever():
+    ray = Pretence(dies=["a1", "a1", "b0"])
+    done = do(ray, ["a0", "a1", "b0"], size=2)
+    assert sorted(item for item, _ in done) == ["a0", "a1", "b0"]
+    assert ray.hired == 2 + 3
+    ray = Pretence(dies=["a1"] * DEATHS)
+    with pytest.raises(
+        EquipoiseError, match=f"{DEATHS} workers died of one piece of work, a1; .*it died"
+    ):
+        do(ray, ["a0", "a1", "b0"], size=2)
+    ray = Pretence(dies=[None] * DEATHS)
+    with pytest.raises(EquipoiseError, match="before they had begun"):
+        do(ray, ["a0"], size=1)
 
 
 @pytest.mark.slow
@@ -332,6 +403,10 @@ def test_a_command_that_is_cut_off_goes_on_where_it_stopped(tmp_path, fault):
     else:
         assert process.returncode == (130 if fault == "interrupt" else -signal.SIGKILL)
         assert said == ""
-    assert gone(below) == []
+    # Ray's agents take a minute to see that they are alone.
+    agents = {pid for pid, name in below.items() if name.endswith("Agent")}
+    assert gone(below.keys() - agents) == []
+    for pid in filter(_runs, agents):
+        os.kill(pid, signal.SIGKILL)
     assert json.loads((out / "run.json").read_text())["status"] == "running"
     assert same_table(audit(out, limit=400), audit(tmp_path / "whole", limit=400))

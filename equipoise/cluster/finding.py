@@ -1,13 +1,16 @@
 """Finding Ray, starting one where there is none, and room on it for workers."""
 
 import contextlib
+import gc
 import os
 import secrets
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +31,9 @@ _QUIET = {
 }
 """Settings of Ray's, read when it is imported: no statistics, no word of a future default, no pages about a process
 that was lost, of which our own errors tell."""
+
+_SHORT = "/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()
+"""Where Ray keeps its files. Sockets are among them, whose paths have to be short."""
 
 _TOKEN = secrets.token_hex(32)
 """What a Ray of our own asks of whoever speaks to it; Ray would write one into the home folder."""
@@ -82,21 +88,37 @@ def find_cluster(
         )
     if gpus is None and device != "auto":
         gpus = float(device == "cuda")
-    known = os.environ.get("RAY_ADDRESS", "") if on == "ray" else on
-    host, port = place(known)
+    host, port = place(on)
     if on != "ray" and not port:
         raise EquipoiseError(
-            f"Cannot work on {on!r}: write ray://HOST:PORT, its port 10001 mostly."
+            f"Cannot work on {on!r}: write ray://HOST:PORT, where the port is 10001 mostly."
         )
     _ray()
-    cluster = Cluster(on=on, address=known or None, workers=workers, cpus=cpus, gpus=gpus)
+    address = _here() if on == "ray" else on
+    host, port = place(address or "")
     if port and not answers(host, port):
-        whence = "" if known == on else " (RAY_ADDRESS)"
+        whence = "" if address == on else " (RAY_ADDRESS)"
         raise EquipoiseError(
-            f"Cannot reach Ray at {known!r}{whence}: nothing answers there. Start it with `ray start --head` on that "
+            f"Cannot reach Ray at {address!r}{whence}: nothing answers there. Start it with `ray start --head` on that "
             "machine, or check address and firewall."
         )
-    return cluster
+    return Cluster(on=on, address=address, workers=workers, cpus=cpus, gpus=gpus)
+
+
+def _here() -> str | None:
+    """The address of the cluster that this machine was made part of, by `ray start`.
+
+    Ray's own search would also find what other programs have started for themselves and soon end.
+    """
+    if named := os.environ.get("RAY_ADDRESS"):
+        return named
+    note = Path(os.environ.get("RAY_TMPDIR", _SHORT)) / "ray" / "ray_current_cluster"
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        address = note.read_text(encoding="utf-8").strip()
+        # A note outlives what it speaks of.
+        if answers(*place(address)):
+            return address
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +177,13 @@ class Cluster:
         with self.connected() as ray:
             gpus, size = self._room(ray)
             # In a list, so that a worker itself fetches it, and can say what went wrong.
-            brief = Brief([ray.put(work)], shared and str(shared), str(Path.cwd()), list(sys.path))
+            brief = Brief(
+                work=[ray.put(work)],
+                shared=shared and str(shared),
+                folder=str(Path.cwd()),
+                modules=list(sys.path),
+                version=version("equipoise"),
+            )
             kind = ray.remote(Worker).options(num_cpus=self.cpus, num_gpus=gpus)
 
             def hire() -> tuple[Any, Any]:
@@ -179,16 +207,17 @@ class Cluster:
             return
         quiet = {"logging_level": "ERROR", "log_to_driver": False}
         with contextlib.ExitStack() as stack:
-            try:
-                ray.init(address=self.address or "auto", **quiet)
-            except Exception as error:
-                if self.address is not None:
+            stack.callback(_leave, ray)
+            if self.address is None:
+                _start(ray, stack, **quiet, **settings)
+            else:
+                try:
+                    ray.init(address=self.address, **quiet)
+                except Exception as error:
                     raise EquipoiseError(
                         f"Cannot connect to Ray at {self.address!r}: {first_line(error)}. Both sides need the same "
                         "versions of Python and Ray."
-                    ) from None
-                _start(ray, stack, **quiet, **settings)
-            stack.callback(silently, ray.shutdown)
+                    ) from error
             yield ray
 
     def _pulse(self, ray: Any) -> list[tuple[str, int]]:
@@ -230,9 +259,7 @@ class Cluster:
 
 def _start(ray: Any, stack: contextlib.ExitStack, **settings: Any) -> None:
     """A Ray on this machine that ends with this process, whatever ends it."""
-    # Sockets lie in it, whose paths have to be short.
-    short = "/tmp" if Path("/tmp").is_dir() else None
-    folder = tempfile.mkdtemp(prefix="ray-", dir=short)
+    folder = tempfile.mkdtemp(prefix="ray-", dir=_SHORT)
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ["RAY_AUTH_TOKEN"] = _TOKEN
@@ -241,6 +268,14 @@ def _start(ray: Any, stack: contextlib.ExitStack, **settings: Any) -> None:
         ray.init(address="local", include_dashboard=False, _temp_dir=folder, **settings)
     except Exception as error:
         raise EquipoiseError(f"Cannot start Ray here: {first_line(error)}.") from error
+
+
+def _leave(ray: Any) -> None:
+    silently(ray.shutdown)
+    # Ray leaves files open, of which Python would complain sooner or later.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def _ray() -> Any:

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ class Brief:
         shared: a file that it has to see, if any.
         folder: from which the caller's relative paths count.
         modules: folders in which the caller looks for modules.
+        version: of this package.
     """
 
     work: Sequence[Any]
     shared: str | None
     folder: str
     modules: Sequence[str]
+    version: str
 
 
 class Worker:
@@ -45,6 +48,11 @@ class Worker:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         torch.set_num_threads(threads)
         here = socket.gethostname()
+        if version("equipoise") != brief.version:
+            raise EquipoiseError(
+                f"The worker on {here} has equipoise {version('equipoise')}, not {brief.version}. Install one version "
+                "on every machine."
+            )
         if gpus and not torch.cuda.is_available():
             raise EquipoiseError(
                 f"The worker on {here} was given {gpus:g} GPUs, which its build of torch cannot use. Install one that "
