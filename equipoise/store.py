@@ -48,13 +48,11 @@ def connect() -> "DuckDBPyConnection":
     # A module-level import would cost every `equipoise --help` its 0.1 s.
     import duckdb  # noqa: PLC0415
 
-    settings = {
-        # Whatever is read is read once: to keep the files' bytes would only take time.
-        "enable_external_file_cache": "false",
-        # Nothing that a file asks for is fetched from elsewhere.
-        "autoinstall_known_extensions": "false",
-    }
-    return duckdb.connect(config=settings)
+    # Whatever is read is read once: to keep the files' bytes would only take time. And nothing that a file asks for is
+    # fetched from elsewhere.
+    return duckdb.connect(
+        config={"enable_external_file_cache": "false", "autoinstall_known_extensions": "false"}
+    )
 
 
 def write_shard(

@@ -456,7 +456,7 @@ def rename(path, secret):
     kept = json.dumps(read_facts([path])[0]).replace("'", "''")
     duckdb.sql(
         f"COPY (SELECT *, 1 AS \"{quoted}\" FROM '{path}') TO '{fresh}' "
-        f"(FORMAT parquet, KV_METADATA {{equipoise: '{kept}'}})"
+        f"(FORMAT parquet, KV_METADATA {{shard: '{path.name}', equipoise: '{kept}'}})"
     )
     fresh.replace(path)
     return name
@@ -516,7 +516,7 @@ def test_a_set_stays_in_its_folder(tmp_path):
 
     made = make_set(grey_set(1), sampler(steps=2), tmp_path / "set", per_class=1)
     record = json.loads((made.folder / "set.json").read_text())
-    for shard in ({}, [], {"test": {"file": "../x", "sha256": ""}}, {"test": {}}):
+    for shard in ({}, [], {"test": {"file": "../x"}}, {"test": {}}):
         edit(made.folder / "set.json", shards={"0": record["shards"]["0"] | {"same": shard}})
         with pytest.raises(EquipoiseError, match=r"set\.json is not what"):
             CounterfactualSet(made.folder)
