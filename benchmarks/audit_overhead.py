@@ -116,6 +116,8 @@ def main() -> None:
     some = data.subset(64)
     like = some.batch(range(len(some))).images
     ratios: list[float] = []
+    calls: list[Call] = []
+    columns = {}
     for round in range(settings.rounds + 1):
         shutil.rmtree(settings.out / "run", ignore_errors=True)
         watched.calls = calls = []
