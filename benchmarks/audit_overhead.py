@@ -16,7 +16,6 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -117,8 +116,8 @@ def main() -> None:
     some = data.subset(64)
     like = some.batch(range(len(some))).images
     ratios: list[float] = []
-    calls: list[Any] = []
-    columns: dict[str, Any] = {}
+    calls: list[Call] = []
+    columns = {}
     for round in range(settings.rounds + 1):
         shutil.rmtree(settings.out / "run", ignore_errors=True)
         watched.calls = calls = []
