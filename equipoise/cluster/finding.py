@@ -210,7 +210,6 @@ class Cluster:
         if ray.is_initialized():
             yield ray
             return
-        logging.getLogger("ray.util.client").setLevel(logging.CRITICAL)
         quiet = {"logging_level": "ERROR", "log_to_driver": False}
         with contextlib.ExitStack() as stack:
             stack.callback(_leave, ray)
@@ -224,6 +223,8 @@ class Cluster:
                         f"Cannot connect to Ray at {self.address!r}: {first_line(error)}. Both sides need the same "
                         "versions of Python and Ray."
                     ) from error
+                # Connecting sets its level.
+                logging.getLogger("ray.util.client.logsclient").setLevel(logging.CRITICAL)
             yield ray
 
     def _pulse(self, ray: Any) -> list[tuple[str, int]]:
