@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import logging
 import os
 import secrets
 import shutil
@@ -28,12 +29,16 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
+    "RAY_ENABLE_AUTO_CONNECT": "0",
 }
 """Settings of Ray's, read when it is imported: no statistics, no word of a future default, no pages about a process
-that was lost, of which our own errors tell."""
+that was lost, of which our own errors tell, and no search for another cluster once one is lost."""
 
 _SHORT = "/tmp" if Path("/tmp").is_dir() else tempfile.gettempdir()
 """Where Ray keeps its files. Sockets are among them, whose paths have to be short."""
+
+_OURS = "equipoise-ray-"
+"""How the names of the folders of Rays of our own begin; the number of the process follows."""
 
 _TOKEN = secrets.token_hex(32)
 """What a Ray of our own asks of whoever speaks to it; Ray would write one into the home folder."""
@@ -218,6 +223,8 @@ class Cluster:
                         f"Cannot connect to Ray at {self.address!r}: {first_line(error)}. Both sides need the same "
                         "versions of Python and Ray."
                     ) from error
+                # Connecting sets its level.
+                logging.getLogger("ray.util.client.logsclient").setLevel(logging.CRITICAL)
             yield ray
 
     def _pulse(self, ray: Any) -> list[tuple[str, int]]:
@@ -259,7 +266,8 @@ class Cluster:
 
 def _start(ray: Any, stack: contextlib.ExitStack, **settings: Any) -> None:
     """A Ray on this machine that ends with this process, whatever ends it."""
-    folder = tempfile.mkdtemp(prefix="ray-", dir=_SHORT)
+    _sweep()
+    folder = tempfile.mkdtemp(prefix=f"{_OURS}{os.getpid()}-", dir=_SHORT)
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     if "RAY_AUTH_TOKEN" not in os.environ and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ["RAY_AUTH_TOKEN"] = _TOKEN
@@ -268,6 +276,18 @@ def _start(ray: Any, stack: contextlib.ExitStack, **settings: Any) -> None:
         ray.init(address="local", include_dashboard=False, _temp_dir=folder, **settings)
     except Exception as error:
         raise EquipoiseError(f"Cannot start Ray here: {first_line(error)}.") from error
+
+
+def _sweep() -> None:
+    """Removes what Rays of our own left behind whose process was killed."""
+    for folder in Path(_SHORT).glob(f"{_OURS}*"):
+        pid = folder.name.removeprefix(_OURS).partition("-")[0]
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (ValueError, OSError):  # another's
+            continue
 
 
 def _leave(ray: Any) -> None:

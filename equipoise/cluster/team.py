@@ -50,6 +50,7 @@ class Team(Generic[Item, Result]):
         self.idle: dict[Any, Hashable] = {}
         self.waiting: dict[Hashable, list[Item]] = {}
         self.deaths: Counter[Item | None] = Counter()
+        self.lost = False
         self.heard = self.asked = self.moved = time.monotonic()
         return self
 
@@ -59,6 +60,8 @@ class Team(Generic[Item, Result]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self.lost:
+            return
         for worker in [*self.idle, *(worker for worker, _ in self.running.values())]:
             silently(self.ray.kill, worker)
 
@@ -155,6 +158,7 @@ class Team(Generic[Item, Result]):
             )
 
     def _gone(self, why: object) -> EquipoiseError:
+        self.lost = True
         return EquipoiseError(
             f"Ray was lost: {first_line(why)}. Repeat the command to go on: what was finished is kept."
         )
