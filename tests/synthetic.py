@@ -127,6 +127,7 @@ def _record(
         "schema": SCHEMA,
         "status": "complete",
         "repaired": [],
+        "engine": {"precision": "exact"},
         "command": "synthetic measurements",
         "created": now,
         "finished": now,

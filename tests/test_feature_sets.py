@@ -267,7 +267,7 @@ def test_a_call_that_made_nothing_leaves_the_folder_free(tmp_path):
     assert len(relabel(data, net, tmp_path / "set", steps=3, device="cpu")) == len(data)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "features.json").write_text("{}")
-    with pytest.raises(eq.EquipoiseError, match="another set"):
+    with pytest.raises(eq.EquipoiseError, match="of something else"):
         relabel(data, net, tmp_path / "mine", device="cpu")
 
 

@@ -61,7 +61,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_bit(
 ):
     monkeypatch.setattr("equipoise.audit.plan.shard_size", lambda _: 24)
     greedy = eq.wrap(Greedy(trained.net, 16, error), name=trained.name, classes=trained.classes)
-    monkeypatch.setattr("equipoise.audit.auditing._PREFLIGHT_IMAGES", 16)
+    monkeypatch.setattr("equipoise.audit.checking.PREFLIGHT_IMAGES", 16)
     run = eq.audit(greedy, "digits", PROBES, tmp_path / "run", limit=48, batch=60, shown=False)
     assert table(run) == table(small_batches)
     said = capsys.readouterr().err

@@ -59,8 +59,7 @@ def choose_engines(
     record: dict[str, Any] = {"precision": precision}
     if precision == "exact":
         return {}, record
-    before = read_record(folder).get("engine", {}) if (folder / "run.json").exists() else {}
-    known, shown = before.get("classifiers", {}), None
+    known, shown = _known(folder), None
     found: dict[str, dict[str, Any]] = {}
     quick: dict[str, Quick] = {}
     for name, classifier in classifiers.items():
@@ -79,6 +78,15 @@ def choose_engines(
         if engine != Engine():
             quick[name] = Quick(classifier, engine)
     return quick, record | {"classifiers": found}
+
+
+def _known(folder: Path) -> dict[str, Any]:
+    """What an earlier call chose; whatever is wrong with its record is said when the folder is looked at."""
+    try:
+        engine = read_record(folder).get("engine", {})
+    except EquipoiseError:
+        return {}
+    return engine.get("classifiers", {}) if isinstance(engine, dict) else {}
 
 
 def _sample(images: Images, wanted: int, seed: int) -> tuple[Tensor, Tensor]:
