@@ -146,6 +146,7 @@ def test_batches_shards_and_orders_change_no_bit(run, classifiers, tmp_path, mon
     assert_same(run, other)
 
 
+@pytest.mark.slow
 def test_threads_change_no_bit(run, classifiers, tmp_path, monkeypatch):
     # Networks as small as these would get one thread of several.
     monkeypatch.setattr("equipoise.devices.SMALL", 0)
@@ -162,6 +163,7 @@ def test_the_probes_asked_together_change_no_bit(run, classifiers, tmp_path, pro
     assert_same(run, audited(classifiers.values(), [probe], tmp_path / "run", batch=5))
 
 
+@pytest.mark.slow
 def test_processes_change_no_bit(run, classifiers, tmp_path, monkeypatch):
     monkeypatch.setattr("equipoise.audit.plan.shard_size", lambda _: 6)
     for name, classifier in classifiers.items():

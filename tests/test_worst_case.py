@@ -105,6 +105,7 @@ def test_passes_of_an_image_that_nothing_breaks():
     assert adaptive.backwards.tolist() == [20 + 9 + 9 * 20 + 1] * 5
 
 
+@pytest.mark.slow
 def test_queries_go_on_where_gradients_mislead():
     torch.manual_seed(0)
     honest, images, threat = eq.wrap(zoo.network(pixels=192)), some_images(20), eq.Linf(0.02)
