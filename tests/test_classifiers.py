@@ -10,7 +10,6 @@ from torch import nn
 
 import equipoise as eq
 from equipoise.classifiers import MLP, NETS, ResidualNet, build_net, preflight, save_classifier
-from equipoise.classifiers.residual import StandardisedConv
 
 
 def test_wrap_normalises_inside_and_freezes():
@@ -101,30 +100,6 @@ def test_gradients_reach_every_parameter(kind):
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
-
-
-def test_frozen_filters_are_kept_until_they_change():
-    conv = StandardisedConv(3, 4, 3).requires_grad_(False)
-    with torch.inference_mode():
-        kept = conv.filters()
-    assert conv.filters() is kept and (kept == conv.standardised()).all()
-    images = torch.randn(1, 3, 5, 5, requires_grad=True)
-    (found,) = torch.autograd.grad(conv(images).square().sum(), images)
-    conv.requires_grad_(True)
-    assert conv.filters().requires_grad and conv.filters() is not conv.filters()
-    (fresh,) = torch.autograd.grad(conv(images).square().sum(), images)
-    assert (found == fresh).all()
-    conv.requires_grad_(False)
-    changes = [
-        lambda: conv.weight.lerp_(torch.zeros_like(conv.weight), 0.5),
-        lambda: conv.gain.mul_(2),
-        lambda: conv.load_state_dict(StandardisedConv(3, 4, 3).state_dict()),
-        conv.double,
-    ]
-    for change in changes:
-        before = conv.filters()
-        change()
-        assert conv.filters() is not before and (conv.filters() == conv.standardised()).all()
 
 
 def test_residual_filters_are_standardised():

@@ -11,7 +11,6 @@ References:
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +37,6 @@ class StandardisedConv(nn.Conv2d):
         nn.init.zeros_(self.bias)  # pyright: ignore[reportArgumentType]
         self.gain = nn.Parameter(torch.ones(out))
         self.input_gain = input_gain
-        # No tuple, which a classifier's fingerprint would take for a setting.
-        self._kept: list[Any] = [None, None]
 
     def standardised(self) -> Tensor:
         flat = self.weight.flatten(1)
@@ -51,21 +48,8 @@ class StandardisedConv(nn.Conv2d):
         )
         return ((flat - mean) * scale).view_as(self.weight)
 
-    def filters(self) -> Tensor:
-        """The filters; those of a frozen layer are standardised once, which is a tenth of its passes otherwise."""
-        made_of = (self.weight, self.gain)
-        if any(p.requires_grad for p in made_of) or torch.compiler.is_compiling():
-            return self.standardised()
-        # Changes in place, such as an average's over the weights, raise the version; moves change the address.
-        state = [(p._version, p.data_ptr(), p.device, p.dtype) for p in made_of]
-        if self._kept[0] != state:
-            # What inference mode makes can never be part of a gradient.
-            with torch.inference_mode(False):
-                self._kept = [state, self.standardised()]
-        return self._kept[1]
-
     def forward(self, input: Tensor) -> Tensor:
-        return F.conv2d(input, self.filters(), self.bias, self.stride, self.padding)
+        return F.conv2d(input, self.standardised(), self.bias, self.stride, self.padding)
 
 
 class Block(nn.Module):
