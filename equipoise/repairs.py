@@ -27,7 +27,7 @@ def note_repairs(
         more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
         files = "1 file is" if len(damaged) == 1 else f"{len(damaged)} files are"
         print(
-            f"equipoise: in {folder} {files} not as written, and made again: {named}{more}.",
+            f"equipoise: in {folder} {files} not as written, and to be made again: {named}{more}.",
             file=sys.stderr,
         )
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -9,6 +9,7 @@ A seal finds accidents: a cut, a flipped bit, a file of another run. Whoever for
 
 import hashlib
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import IO
@@ -27,6 +28,9 @@ _BLOCK = 1 << 20
 def kept(path: Path, key: str) -> bytes | None:
     """The text that a Parquet file keeps under `key`; None where it keeps none, or is no whole Parquet file."""
     try:
+        # A pipe would be waited for without end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
         # A run can have ten thousand of them: no buffers for three short reads.
         with path.open("rb", buffering=0) as file:
             _, footer = _footer(file)
@@ -55,6 +59,8 @@ def damage(path: Path) -> str | None:
     """What is wrong with a shard, as a clause about it: it is gone, cut short, another one, changed. None for a sound
     one. The whole file is read."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "it is no regular file"
         with path.open("rb") as file:
             return _difference(file, path.name)
     except FileNotFoundError:

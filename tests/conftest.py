@@ -1,6 +1,7 @@
 """What several test files share: small classifiers whose behaviour is known, and images to show them."""
 
 import os
+import signal
 
 import pytest
 import torch
@@ -18,6 +19,11 @@ settings.load_profile("repeatable")
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+# A shell that starts tests in the background may have Ctrl-C ignored, and what is ignored stays so in other processes.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Linear(nn.Module):

@@ -196,6 +196,21 @@ def test_wrong_settings_are_refused(tmp_path, judged, wrong):
         estimate_cost(judged, images(4), ["standard"], tmp_path, **wrong)
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--precision", "fast"], "what it gains is found by trying"),
+        (["--on", "nonsense"], "Cannot work on 'nonsense'"),
+        (["--workers", "2"], "work on 'local'"),
+    ],
+)
+def test_the_verb_refuses_what_it_cannot_estimate(trained, tmp_path, options, why, capsys):
+    save_classifier(trained, tmp_path / "net")
+    with pytest.raises(SystemExit) as stopped:
+        main(["audit", f"local:{tmp_path}/net", "--data", "digits", "--dry-run", *options])
+    assert stopped.value.code == 2 and why in capsys.readouterr().err
+
+
 def test_what_the_audit_refuses_is_refused(tmp_path, judged):
     (tmp_path / "letter.txt").write_text("not a run")
     with pytest.raises(eq.EquipoiseError, match="other files"):

@@ -201,6 +201,12 @@ def takes_all(monkeypatch):
     return asked
 
 
+def test_fast_audits_are_of_this_process(trained, tmp_path):
+    pytest.importorskip("ray")
+    with pytest.raises(eq.EquipoiseError, match="Leave one of the two out"):
+        eq.audit(trained, "digits", ["standard"], tmp_path, "ray", precision="fast")
+
+
 def test_a_fast_audit_records_its_choice_and_keeps_to_it(trained, tmp_path, takes_all):
     settings = {"limit": 40, "shown": False, "pictures": 0, "examined": 4}
     fast = eq.audit(trained, "digits", PROBES, tmp_path / "run", precision="fast", **settings)

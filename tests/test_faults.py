@@ -168,7 +168,7 @@ def test_damaged_shards_are_measured_again_and_reported(copy, whole, rung, capfd
     assert all(found[file].startswith(reason) for file, (reason, _) in chosen.items())
     again = ask(rung, copy)
     said = capfd.readouterr().err
-    assert f"{len(chosen)} files are not as written, and made again" in said
+    assert f"{len(chosen)} files are not as written, and to be made again" in said
     assert next(iter(chosen)) in said and f"and {len(chosen) - 3} more" in said
     assert said.count("\n") == 1
     repaired = again.record["repaired"]
@@ -243,6 +243,36 @@ def test_the_command_line_lists_damaged_files(copy, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["verify", str(made.folder)])
     assert "same-00000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        [],
+        {"shards": []},
+        {"shards": {"0": {"file": "/etc/passwd"}}},
+        {"shards": {"0": {"file": "../x"}}},
+    ],
+)
+def test_records_of_something_else_are_not_verified(tmp_path, record, capsys):
+    (tmp_path / "set.json").write_text(json.dumps(record))
+    with pytest.raises(SystemExit) as stopped:
+        main(["verify", str(tmp_path)])
+    assert stopped.value.code == 2
+    assert "Cannot verify" in capsys.readouterr().err
+
+
+def test_links_and_pipes_in_place_of_shards_are_damage(copy, tmp_path):
+    first, second, *_ = (copy / shard["file"] for shard in eq.Run(copy).record["shards"])
+    (tmp_path / "outside").write_bytes(first.read_bytes())
+    for shard in (first, second):
+        shard.unlink()
+    first.symlink_to(tmp_path / "outside")
+    os.mkfifo(second)
+    found = eq.Run(copy).verify()
+    assert sorted(found.values()) == ["it is no regular file", "it lies outside the folder"]
+    with pytest.raises(eq.EquipoiseError, match="link out of the folder"):
+        eq.Run(copy).summary()
 
 
 # Two at once

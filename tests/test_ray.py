@@ -230,6 +230,21 @@ class Pretence:
         self.log.append("killed")
 
 
+class Cramped(Pretence):
+    """One whose workers die for want of memory."""
+
+    class exceptions(Pretence.exceptions):
+        RayActorError = ZeroDivisionError
+
+        class OutOfMemoryError(RuntimeError): ...
+
+    def get(self, reference):
+        if reference[1] in self.dies:
+            self.dies.remove(reference[1])
+            raise self.exceptions.OutOfMemoryError("no memory")
+        return reference[0]
+
+
 def do(ray, items, size):
     with Team(ray, ray.hire, size=size, near=lambda item: item[0], pulse=()) as team:
         return list(team.do(items))
@@ -259,6 +274,8 @@ def test_the_work_of_the_dead_is_begun_again_but_not_for_ever():
     ray = Pretence(dies=[None] * DEATHS)
     with pytest.raises(EquipoiseError, match="before they had begun"):
         do(ray, ["a0"], size=1)
+    cramped = Cramped(dies=["a1"])
+    assert len(do(cramped, ["a0", "a1", "b0"], size=2)) == 3 and cramped.hired == 3
 
 
 @pytest.mark.slow

@@ -153,6 +153,14 @@ def test_a_shard_that_is_damaged_there_is_replaced(local, judged, held, monkeypa
     assert rows(eq.Run(held)) == rows(local)
 
 
+def test_a_shard_that_is_damaged_here_is_fetched_again(local, judged, held, monkeypatch):
+    shard = place(held).pull() / shards(held)[0]
+    shard.write_bytes(bytes(shard.stat().st_size))
+    with counted(monkeypatch) as found:
+        run = eq.audit(judged, "digits", PROBES, held, **SETTINGS)
+    assert not found and rows(run) == rows(local) and run.record["repaired"] == []
+
+
 def test_what_could_not_be_sent_is_sent_by_the_repeated_call(local, judged, address, monkeypatch):
     usual, waits = MemoryFileSystem.put_file, []
 

@@ -18,7 +18,7 @@ from equipoise.locks import exclusive
 from equipoise.probes import Probe
 from equipoise.progress import Progress
 from equipoise.remote import Here, Mirror
-from equipoise.store import is_whole
+from equipoise.store import find_damage, is_whole
 
 __all__ = ["audit"]
 
@@ -111,6 +111,7 @@ def _carry_out(asked: Asked, *, shown: bool) -> None:
     for folder in dict.fromkeys((home.local, home.drafts)):
         remove_leftovers(folder)
     home.resend(is_whole)
+    home.mend(find_damage)
     missing, before = look_around(asked)
     if before:
         record["created"] = before["created"]

@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 
 from equipoise.audit.calibration import Batches, Calibration, Size, Unit
-from equipoise.audit.engines import Precision
 from equipoise.audit.plan import Plan, Shard
 from equipoise.audit.preparing import look_around, prepare
 from equipoise.classifiers import Classifier
@@ -127,7 +126,6 @@ def estimate_cost(
     examined: int = 64,
     skip_broken: bool = False,
     device: str = "auto",
-    precision: Precision = "exact",
     workers: int = 1,
     calibrate: float = 10.0,
     clock: Callable[[], float] = time.perf_counter,
@@ -149,7 +147,6 @@ def estimate_cost(
         examined: how many images are looked at a second time.
         skip_broken: leave out images that cannot be read.
         device: "auto", "cpu", "cuda" or "cuda:1".
-        precision: of searches, "exact" or "fast".
         workers: how many machines or processes will share the work. That each of them is as fast as this one is an
             assumption.
         calibrate: seconds that measuring may take, about; a probe whose first measurement takes three times as long is
@@ -178,7 +175,6 @@ def estimate_cost(
         examined=examined,
         skip_broken=skip_broken,
         device=device,
-        precision=precision,
     )
     missing, _ = look_around(asked)
     preparing, plan = clock() - began, asked.plan

@@ -86,7 +86,9 @@ def _known(folder: Path) -> dict[str, Any]:
         engine = read_record(folder).get("engine", {})
     except EquipoiseError:
         return {}
-    return engine.get("classifiers", {}) if isinstance(engine, dict) else {}
+    found = engine.get("classifiers", {}) if isinstance(engine, dict) else {}
+    known = found.items() if isinstance(found, dict) else ()
+    return {name: one for name, one in known if isinstance(one, dict) and "chosen" in one}
 
 
 def _sample(images: Images, wanted: int, seed: int) -> tuple[Tensor, Tensor]:

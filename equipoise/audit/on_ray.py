@@ -1,7 +1,7 @@
 """The executor on Ray: the unit of work is what one classifier still lacks on one range of images.
 
 A worker keeps the classifiers that it was asked about on its device, and the images of the range that it had last. It
-writes the shards itself; the folder has to be one that every machine shares.
+writes the shards itself, into a folder that every machine shares, or sends them to an address.
 """
 
 from collections.abc import Callable, Sequence

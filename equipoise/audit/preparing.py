@@ -83,6 +83,11 @@ def prepare(
     cluster = find_cluster(
         on, workers=workers, cpus=cpus_per_worker, gpus=gpus_per_worker, device=device
     )
+    if cluster is not None and precision != "exact":
+        raise EquipoiseError(
+            f"Cannot audit on {on!r} with precision={precision!r}: which arithmetic is fastest is tried on this "
+            "machine. Leave one of the two out."
+        )
     for name, value, least in (
         ("batch", batch, 1),
         ("pictures", pictures, 0),

@@ -126,8 +126,11 @@ class Run:
         names = [shard["file"] for shard in self.record["shards"]]
         if self.record["status"] != "complete":
             names = [name for name in names if (self.folder / name).exists()]
-        found = find_damage([self.folder / name for name in names])
-        return {name: found[path] for name in names if (path := self.folder / name) in found}
+        known: dict[Path, bool] = {}
+        inside = [name for name in names if stays(self.folder / name, self.folder, known)]
+        found = find_damage([self.folder / name for name in inside])
+        damaged = {name: found[path] for name in inside if (path := self.folder / name) in found}
+        return damaged | dict.fromkeys(set(names) - set(inside), "it lies outside the folder")
 
     def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
         """Files of the finished shards, in the order of the plan; without a probe all but those of the images."""

@@ -105,6 +105,10 @@ def audit(
             f"--out {out}": out is not None and is_address(out),
             "--probe": probe is not None,
             "--on": on != "local",
+            "--workers": workers is not None,
+            "--cpus-per-worker": cpus_per_worker != 1,
+            "--gpus-per-worker": gpus_per_worker is not None,
+            "--calibrate": calibrate != 10,
             "--split": split != "test",
             "--limit": limit is not None,
             "--seed": seed != 0,
@@ -128,6 +132,7 @@ def audit(
             )
         from equipoise.audit import audit as run_audit
         from equipoise.audit import estimate_cost
+        from equipoise.cluster import find_cluster
         from equipoise.images import load_images
         from equipoise.report.page import write
 
@@ -145,16 +150,24 @@ def audit(
             "pictures": pictures,
             "skip_broken": skip_broken,
             "device": device,
-            "precision": precision,
         }
         if dry_run:
-            shared = 1 if on == "local" or workers is None else workers
+            if precision != "exact":
+                raise EquipoiseError(
+                    "Cannot estimate what --precision fast will take: what it gains is found by trying. Leave it out: "
+                    "an exact audit takes as long, or longer."
+                )
+            cluster = find_cluster(
+                on, workers=workers, cpus=cpus_per_worker, gpus=gpus_per_worker, device=device
+            )
+            shared = 1 if cluster is None else workers or 1
             cost = estimate_cost(*asked, workers=shared, calibrate=calibrate, **settings)
             print_cost(cost, str(home))
             return
         run = run_audit(
             *asked,
             on,
+            precision=precision,
             workers=workers,
             cpus_per_worker=cpus_per_worker,
             gpus_per_worker=gpus_per_worker,

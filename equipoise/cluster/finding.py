@@ -182,8 +182,15 @@ class Cluster:
         with self.connected() as ray:
             gpus, size = self._room(ray)
             # In a list, so that a worker itself fetches it, and can say what went wrong.
+            try:
+                kept = ray.put(work)
+            except TypeError as error:
+                raise EquipoiseError(
+                    f"Cannot send the work to workers: {first_line(error)}. A classifier or a probe of yours holds "
+                    "something that stays in its process; make it where it is called."
+                ) from error
             brief = Brief(
-                work=[ray.put(work)],
+                work=[kept],
                 shared=shared and str(shared),
                 folder=str(Path.cwd()),
                 modules=list(sys.path),

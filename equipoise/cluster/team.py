@@ -44,6 +44,12 @@ class Team(Generic[Item, Result]):
     ) -> None:
         self.ray, self.hire, self.size, self.near, self.pulse = ray, hire, size, near, pulse
 
+    @property
+    def _fatal(self) -> tuple[type[BaseException], ...]:
+        """What says that a worker has died: killed, or for want of memory, or with its machine."""
+        names = ("RayActorError", "OutOfMemoryError", "NodeDiedError", "WorkerCrashedError")
+        return tuple(kind for n in names if (kind := getattr(self.ray.exceptions, n, None)))
+
     def __enter__(self) -> "Team[Item, Result]":
         # What each reference stands for: a worker and its item, None while it begins.
         self.running: dict[Any, tuple[Any, Item | None]] = {}
@@ -77,7 +83,7 @@ class Team(Generic[Item, Result]):
                 worker, item = self.running.pop(reference)
                 try:
                     result = self._result(reference)
-                except self.ray.exceptions.RayActorError as error:
+                except self._fatal as error:
                     silently(self.ray.kill, worker)
                     self._lost(item, error)
                     continue
@@ -129,7 +135,7 @@ class Team(Generic[Item, Result]):
             if isinstance(error.cause, EquipoiseError):
                 raise error.cause from None
             raise
-        except exceptions.RayActorError:
+        except self._fatal:
             raise
         except (ConnectionError, exceptions.RayError) as error:
             raise self._gone(error) from None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from equipoise.bounds import is_within
 from equipoise.errors import EquipoiseError
 from equipoise.files import NotJSONError, read_json
 from equipoise.locks import NAME as LOCK
@@ -43,14 +44,26 @@ def shard_file(split: str, n: int, total: int) -> str:
 
 
 def verify_set(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
-    """Files of a set that are not as they were written, and what is wrong with each; none when all is well."""
+    """Files of a set that are not as they were written, and what is wrong with each; none when all is well.
+
+    Raises:
+        EquipoiseError: for a record that is none of a set, or names files outside the folder.
+    """
+    shards = record.get("shards") if isinstance(record, dict) else None
+    if not isinstance(shards, dict) or not all(isinstance(s, dict) for s in shards.values()):
+        raise EquipoiseError(f"Cannot verify {folder}: its record is of something else.")
     listed = [
         part["file"]
-        for shard in record["shards"].values()
+        for shard in shards.values()
         # Of an only split the record says all in one place.
         for part in (shard, *shard.values())
         if isinstance(part, dict) and "file" in part
     ]
+    for file in listed:
+        if not is_within(file):
+            raise EquipoiseError(
+                f"Cannot verify {folder}: its record names {str(file)[:100]!r}, which lies outside the folder."
+            )
     found = find_damage([folder / file for file in listed])
     return {file: found[folder / file] for file in listed if folder / file in found}
 

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,6 +154,18 @@ class Mirror:
             else:
                 draft.unlink()
         return address
+
+    def mend(self, find: Callable[[Sequence[Path]], Mapping[Path, str]]) -> None:
+        """Fetches damaged shards of the mirror again: those of the address may be sound.
+
+        Arguments:
+            find: which of some files are damaged, and how.
+        """
+        damaged = find(sorted(self.local.rglob("*.parquet")))
+        for path in damaged:
+            path.unlink(missing_ok=True)
+        if damaged:
+            self.pull(shown=False)
 
     def resend(self, whole: Callable[[Path], bool]) -> None:
         """Sends the shards that an earlier call had measured and could not send.

@@ -1,7 +1,7 @@
 """Where a run is kept: a folder of this machine, or an address and its mirror, which answer to the same names."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -42,6 +42,9 @@ class Here:
     def push(self, name: str) -> str:
         """Sends a draft; says where it is then."""
         return str(self.folder / name)
+
+    def mend(self, find: Callable[[Sequence[Path]], Mapping[Path, str]]) -> None:
+        """Fetches damaged files again; there is nowhere to fetch them from."""
 
     def resend(self, whole: Callable[[Path], bool]) -> None:
         """Sends drafts that an earlier call could not send."""
