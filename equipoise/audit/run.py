@@ -72,6 +72,7 @@ class Run:
         self._columns: dict[tuple[str, str], dict[str, NDArray]] = {}
         self._shown: dict[tuple[str, ...], dict[str, NDArray]] = {}
         self._showing = Lock()
+        self._facts: dict[Path, dict[str, Any]] = {}
 
     def __repr__(self) -> str:
         return (
@@ -318,7 +319,11 @@ class Run:
         self, probe: str | None = None, classifier: str | None = None
     ) -> list[dict[str, Any]]:
         """What each finished shard took: seconds, device, notes; for the images, those left out as broken."""
-        return read_facts(self.shards(probe, classifier))
+        paths = self.shards(probe, classifier)
+        # Read once: change none of them.
+        unread = [path for path in paths if path not in self._facts]
+        self._facts.update(zip(unread, read_facts(unread), strict=True))
+        return [self._facts[path] for path in paths]
 
     def broken(self) -> list[Sequence[str]]:
         """Id and reason of every image that could not be read and was left out."""
