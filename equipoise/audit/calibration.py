@@ -1,10 +1,10 @@
 """Measuring what an audit's work costs on this device: a few batches of each classifier and probe, in a given time.
 
-The batches go through the very executor that measures shards, in a temporary folder, on a random sample of the images,
-spread evenly over the classifier's margins.
-Which classifier and probe is measured next, and on how many images, is what lowers the variance of the total most for
-the seconds it takes. Where the seconds do not reach, a unit borrows another classifier's measurements with the same
-probe, each call paid at its own price (`equipoise.audit.extrapolation`).
+The batches go through the very executor that measures shards, in a temporary folder, on a random sample of the images
+(`equipoise.audit.pool`), spread evenly over the classifier's margins. Which classifier and probe is measured next, and
+on how many images, is what lowers the variance of the total most for the seconds it takes. Where the seconds do not
+reach, a unit borrows another classifier's measurements with the same probe, each call paid at its own price
+(`equipoise.audit.pricing`, `equipoise.audit.extrapolation`).
 """
 
 import statistics
@@ -19,17 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from equipoise.attacks.losses import margin
-from equipoise.audit.extrapolation import CallCost, Sample, extrapolate, one_by_one, relative_error
+from equipoise.audit.extrapolation import Sample, extrapolate, one_by_one, relative_error
 from equipoise.audit.local import run_local
 from equipoise.audit.plan import IMAGES, Plan, Shard
+from equipoise.audit.pool import Chosen, Pool
+from equipoise.audit.pricing import Prices
 from equipoise.audit.watching import OutOfTimeError, watched
-from equipoise.classifiers import Classifier
-from equipoise.devices import enough_threads
-from equipoise.images import Example, Images
-from equipoise.images.decode import BrokenImageError
 from equipoise.padding import ROWS
 from equipoise.store import arrays, connect, read_alike
-from equipoise.streams import stream
 
 __all__ = ["Batches", "Calibration", "Size", "Unit"]
 
@@ -76,43 +73,6 @@ class Size:
         return self.first + (rows - 1) * self.row + pictured * self.picture
 
 
-class Pool(Images):
-    """Some of the images in a random order, read when they are first needed and kept."""
-
-    def __init__(self, data: Images, shape: tuple[int, int, int], seed: int) -> None:
-        self.data, self.spec, self.split, self.classes = data, data.spec, data.split, data.classes
-        self.outputs = data.outputs
-        self._shape = shape
-        self._rows = torch.randperm(len(data), generator=stream("calibration", seed)).tolist()
-        self._kept: list[Example] = []
-        self._next = 0
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self._shape
-
-    def read(self, index: int) -> Example:
-        return self._kept[index]
-
-    def fingerprint(self, indices: Sequence[int]) -> str:
-        return ""
-
-    def fill(self, count: int) -> None:
-        """Reads until there are `count` images, or no more."""
-        while len(self) < count and self._next < len(self._rows):
-            row = self._rows[self._next]
-            self._next += 1
-            try:
-                example = self.data[row]
-            except BrokenImageError:
-                continue
-            if example.image.shape == self._shape:
-                self._kept.append(example)
-
-
 class Calibration:
     """Measurements of a plan's units, and what they say about its batches.
 
@@ -141,13 +101,24 @@ class Calibration:
         self.sizes: dict[str, Size] = {}
         self.rest: dict[str, list[float]] = {}
         """Seconds beside the probe that a shard takes, by probe: writing it."""
-        self.widest = 0
-        """Images in the widest call so far."""
-        self._costs: dict[str, CallCost] = {}
         self._pool = Pool(plan.data, plan.shape, plan.seed)
+        self.prices = Prices(
+            plan.classifiers,
+            self._pool,
+            width=max((self.width(unit) for unit in batches), default=1),
+            device=device,
+            seconds=0.02 * seconds,
+            clock=clock,
+        )
+        self._widest = 0
         self._ordered: dict[str, NDArray] = {}
         self._drawn: Counter[Unit] = Counter()
         self._files = 0
+
+    @property
+    def widest(self) -> int:
+        """Images in the widest call so far."""
+        return max(self._widest, self.prices.widest)
 
     def run(self) -> None:
         """Measures until the time is over; every probe at least once, if that ends in three times the time."""
@@ -214,12 +185,12 @@ class Calibration:
         self._files += 1
         plan = replace(
             self.plan,
-            data=_Chosen(self._pool, rows),
+            data=Chosen(self._pool, rows),
             pictured=shown,
             examined=twice,
             shards=(shard,),
         )
-        self.costs(unit.classifier)
+        self.prices.of(unit.classifier)
         with watched(plan, self._last, self.clock) as (plan, seen):
             before = self.clock()
             try:
@@ -254,7 +225,7 @@ class Calibration:
                 backwards=told[1],
             )
         )
-        self.widest = max(self.widest, *(int(w.max()) for w in calls.values() if len(w)), 0)
+        self._widest = max(self._widest, *(int(w.max()) for w in calls.values() if len(w)), 0)
         self.rest.setdefault(unit.probe, []).append(max(0.0, whole - seen.seconds))
 
     def _draw(self, unit: Unit, images: int, marks: int) -> list[int]:
@@ -349,62 +320,6 @@ class Calibration:
         self._read(shard)
         return taken
 
-    def costs(self, name: str) -> CallCost:
-        """What calls of a classifier cost, measured when it is first asked."""
-        if name not in self._costs:
-            width = max(self.width(unit) for unit in self.batches)
-            few = 0.02 * self.seconds
-            with enough_threads(self.plan.classifiers[name], self._some(width)):
-                self._costs[name] = self._price(self.plan.classifiers[name], width, few)
-        return self._costs[name]
-
-    def _some(self, width: int) -> torch.Tensor:
-        self._pool.fill(width)
-        rows = range(min(width, len(self._pool)))
-        images = torch.stack([self._pool[row].image for row in rows]).to(self.device)
-        return images[torch.arange(width) % len(images)]
-
-    def _price(self, classifier: Classifier, width: int, seconds: float) -> CallCost:
-        widths = sorted({ROWS, 4 * ROWS, width} - set(range(ROWS)))
-        known: list[int] = []
-        prices: list[tuple[float, float]] = []
-        for w in widths:
-            if known and sum(prices[-1]) * w / known[-1] > seconds:
-                break
-            known.append(w)
-            prices.append(self._call(classifier, self._some(w), seconds))
-        self.widest = max(self.widest, known[-1])
-        forward, both = zip(*prices, strict=True)
-        return CallCost(known, forward, both)
-
-    def _call(
-        self, classifier: Classifier, images: torch.Tensor, seconds: float
-    ) -> tuple[float, float]:
-        """Median seconds of a call, and of one with the way back."""
-        taken: list[tuple[float, float]] = []
-        began = self.clock()
-        while len(taken) < 2 or (len(taken) < 6 and self.clock() - began < seconds):
-            marks = [self._now()]
-            with torch.no_grad():
-                classifier.logits(images)
-            marks.append(self._now())
-            x = images.clone().requires_grad_(True)
-            logits = classifier.logits(x)
-            if logits.requires_grad:
-                torch.autograd.grad(logits.logsumexp(1).sum(), x)
-            marks.append(self._now())
-            taken.append((marks[1] - marks[0], marks[2] - marks[1]))
-            if sum(taken[0]) > seconds:
-                return taken[0]
-        # The first call warms up.
-        forward, both = (statistics.median(part) for part in zip(*taken[1:], strict=True))
-        return forward, both
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return self.clock()
-
     def lenders(self, unit: Unit) -> dict[Unit, list[Sample]]:
         """Whose samples speak for the unit: its own; else those of other classifiers; else those of its other
         batches."""
@@ -455,7 +370,7 @@ class Calibration:
             names = {lender.classifier: unit.classifier}
             for s in samples:
                 called = {name for name, _ in s.calls} | {unit.classifier}
-                prices = {name: self.costs(name) for name in called}
+                prices = {name: self.prices.of(name) for name in called}
                 found.append(extrapolate(s, prices, images, told, apart=apart, scale=names))
                 weights.append(s.images)
         return float(np.average(found, weights=weights))
@@ -477,21 +392,3 @@ class Calibration:
         borrowed = unit not in lent
         width, images = self.width(unit), self.images(unit)
         return self.total(unit) * relative_error(samples, images, width, borrowed=borrowed)
-
-
-class _Chosen(Images):
-    """Images of a pool, one after the other; the same one can come twice, under another name."""
-
-    def __init__(self, pool: Pool, rows: Sequence[int]) -> None:
-        self.pool, self.rows = pool, rows
-        self.spec, self.split, self.classes = pool.spec, pool.split, pool.classes
-        self.outputs = pool.outputs
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def read(self, index: int) -> Example:
-        return self.pool[self.rows[index]]
-
-    def fingerprint(self, indices: Sequence[int]) -> str:
-        return ""
