@@ -26,8 +26,8 @@ from pathlib import Path
 import torch
 
 import equipoise as eq
-from equipoise.audit import estimate_cost
 from equipoise.classifiers import save_classifier
+from equipoise.cost import estimate_cost
 from equipoise.images import Arrays
 from equipoise.training import Recipe, train_ladder
 

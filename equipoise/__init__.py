@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from equipoise.audit import Run as Run
     from equipoise.audit import audit as audit
     from equipoise.audit import check as check
-    from equipoise.audit import estimate_cost as estimate_cost
     from equipoise.classifiers import load_classifier as load_classifier
     from equipoise.classifiers import wrap as wrap
     from equipoise.comparing import compare as compare
+    from equipoise.cost import estimate_cost as estimate_cost
     from equipoise.diffusion import load_denoiser as load_denoiser
     from equipoise.errors import EquipoiseError as EquipoiseError
     from equipoise.images import load_images as load_images
@@ -48,7 +48,7 @@ _ROOMS = {
     "training": None,
     "Run": "audit",
     "check": "audit",
-    "estimate_cost": "audit",
+    "estimate_cost": "cost",
     "compare": "comparing",
     "load_classifier": "classifiers",
     "wrap": "classifiers",

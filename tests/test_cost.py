@@ -12,19 +12,19 @@ import torch
 from conftest import grey_images, linear
 
 import equipoise as eq
-from equipoise.audit import estimate_cost
-from equipoise.audit.extrapolation import (
+from equipoise.audit.plan import make_plan
+from equipoise.classifiers import save_classifier
+from equipoise.cli import main
+from equipoise.cli.dry_run import between, span
+from equipoise.cost import estimate_cost
+from equipoise.cost.extrapolation import (
     CallCost,
     Sample,
     extrapolate,
     one_by_one,
     relative_error,
 )
-from equipoise.audit.plan import make_plan
-from equipoise.audit.watching import OutOfTimeError, watched
-from equipoise.classifiers import save_classifier
-from equipoise.cli import main
-from equipoise.cli.dry_run import between, span
+from equipoise.cost.watching import OutOfTimeError, watched
 from equipoise.images import Arrays, Example, Images
 from equipoise.probes import load_probe
 

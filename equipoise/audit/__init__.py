@@ -6,7 +6,6 @@ from types import ModuleType
 from equipoise.audit.auditing import audit
 from equipoise.audit.checking import check
 from equipoise.audit.claims import Claim, judge, write_claims
-from equipoise.audit.cost import Cost, Expense, estimate_cost
 from equipoise.audit.exhibits import write_exhibits
 from equipoise.audit.intervals import Estimate
 from equipoise.audit.run import Run
@@ -17,9 +16,6 @@ from equipoise.audit.telling import log_run
 __all__ = [
     "audit",
     "check",
-    "estimate_cost",
-    "Cost",
-    "Expense",
     "Run",
     "Soundness",
     "Statistic",

@@ -131,8 +131,8 @@ def audit(
                 f"An audit needs {missing} as well: equipoise audit local:runs/digits/ladder/l2-1 --data digits"
             )
         from equipoise.audit import audit as run_audit
-        from equipoise.audit import estimate_cost
         from equipoise.cluster import find_cluster
+        from equipoise.cost import estimate_cost
         from equipoise.images import load_images
         from equipoise.report.page import write
 

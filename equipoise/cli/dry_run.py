@@ -9,7 +9,7 @@ from rich.markup import escape
 from equipoise.cli.app import plain_table, say
 
 if TYPE_CHECKING:
-    from equipoise.audit import Cost
+    from equipoise.cost import Cost
 
 __all__ = ["between", "print_cost", "span"]
 

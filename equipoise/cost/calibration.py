@@ -1,10 +1,10 @@
 """Measuring what an audit's work costs on this device: a few batches of each classifier and probe, in a given time.
 
 The batches go through the very executor that measures shards, in a temporary folder, on a random sample of the images
-(`equipoise.audit.pool`), spread evenly over the classifier's margins. Which classifier and probe is measured next, and
+(`equipoise.cost.pool`), spread evenly over the classifier's margins. Which classifier and probe is measured next, and
 on how many images, is what lowers the variance of the total most for the seconds it takes. Where the seconds do not
 reach, a unit borrows another classifier's measurements with the same probe, each call paid at its own price
-(`equipoise.audit.pricing`, `equipoise.audit.extrapolation`).
+(`equipoise.cost.pricing`, `equipoise.cost.extrapolation`).
 """
 
 import statistics
@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from equipoise.attacks.losses import margin
-from equipoise.audit.extrapolation import Sample, extrapolate, one_by_one, relative_error
 from equipoise.audit.local import run_local
 from equipoise.audit.plan import IMAGES, Plan, Shard
-from equipoise.audit.pool import Chosen, Pool
-from equipoise.audit.pricing import Prices
-from equipoise.audit.watching import OutOfTimeError, watched
+from equipoise.cost.extrapolation import Sample, extrapolate, one_by_one, relative_error
+from equipoise.cost.pool import Chosen, Pool
+from equipoise.cost.pricing import Prices
+from equipoise.cost.watching import OutOfTimeError, watched
 from equipoise.padding import ROWS
 from equipoise.store import arrays, connect, read_alike
 

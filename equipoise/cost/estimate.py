@@ -1,7 +1,7 @@
 """What an audit will cost: shards, network passes, time, memory and disk, before anything is begun.
 
 The audit is loaded and planned exactly as `audit` does; then a few of its batches are measured for some seconds
-(`equipoise.audit.calibration`) and carried over to all of them (`equipoise.audit.extrapolation`).
+(`equipoise.cost.calibration`) and carried over to all of them (`equipoise.cost.extrapolation`).
 """
 
 import math
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from equipoise.audit.calibration import Batches, Calibration, Size, Unit
 from equipoise.audit.plan import Plan, Shard
 from equipoise.audit.preparing import look_around, prepare
 from equipoise.classifiers import Classifier
+from equipoise.cost.calibration import Batches, Calibration, Size, Unit
 from equipoise.errors import EquipoiseError
 from equipoise.images import Images
 from equipoise.probes import Probe

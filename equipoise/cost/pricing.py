@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from equipoise.audit.extrapolation import CallCost
-from equipoise.audit.pool import Pool
 from equipoise.classifiers import Classifier
+from equipoise.cost.extrapolation import CallCost
+from equipoise.cost.pool import Pool
 from equipoise.devices import enough_threads
 from equipoise.padding import ROWS
 
