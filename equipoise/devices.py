@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from equipoise.errors import EquipoiseError
 
-__all__ = ["choose_device", "enough_threads"]
+__all__ = ["choose_device", "computes_bf16", "enough_threads"]
 
 SMALL = 1e8
 """Floating-point operations of a network call below which a second thread gains little when it has a core of its own,
@@ -38,6 +38,13 @@ def choose_device(name: str) -> torch.device:
             f"Cannot use the device {name!r}: {reason}. Try --device cpu."
         ) from None
     return device
+
+
+def computes_bf16(accelerator: str) -> bool:
+    """Whether an accelerator, "auto", "cpu" or "cuda", has instructions for bfloat16, so that mixed precision pays."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return accelerator != "cuda" and torch.cpu._is_avx512_bf16_supported()
 
 
 @contextmanager

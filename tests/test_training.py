@@ -18,7 +18,7 @@ from equipoise.attacks import MinimumNorm
 from equipoise.classifiers import MLP
 from equipoise.progress import Progress
 from equipoise.streams import stream
-from equipoise.training import PGD, Recipe, Standard, fit, rung_name, train_ladder
+from equipoise.training import PGD, Recipe, Standard, engine, fit, rung_name, train_ladder
 from equipoise.training.memory import augment, hold
 
 RECIPE = Recipe(net="mlp", widths=(32,), epochs=6, rate=1e-2)
@@ -283,3 +283,42 @@ def test_without_held_out_images_the_last_weights_are_taken(train_digits, tmp_pa
     assert rung.facts["images"] == 40
     assert rung.facts["selected"] == log[-1]
     assert set(log[-1]) == {"epoch", "loss", "seconds"}
+
+
+def test_mixed_precision_computes_layers_in_bfloat16_and_losses_in_float32(
+    train_digits, tmp_path, monkeypatch
+):
+    layers, losses = set(), set()
+
+    class Watched(PGD):
+        def loss(self, net, images, labels, **given):
+            bare = given["bare"]
+            handle = bare.get_submodule("layers.1").register_forward_hook(
+                lambda _layer, _images, out: layers.add(out.dtype)
+            )
+            try:
+                losses.add(bare(images).dtype)
+                found = super().loss(net, images, labels, **given)
+            finally:
+                handle.remove()
+            return found
+
+    objective = Watched(threat=eq.L2(0.5), steps=2)
+    mixed = replace(RECIPE, precision="bf16")
+    whole = fit(train_digits, objective, RECIPE, tmp_path / "whole", accelerator="cpu")
+    assert layers == losses == {torch.float32}
+
+    monkeypatch.setattr(engine, "computes_bf16", lambda _accelerator: False)
+    without = fit(train_digits, objective, mixed, tmp_path / "without", accelerator="cpu")
+    assert without.facts["precision"] == "float32"
+    assert same(weights(without), weights(whole))
+
+    layers.clear(), losses.clear()
+    monkeypatch.setattr(engine, "computes_bf16", lambda _accelerator: True)
+    half = fit(train_digits, objective, mixed, tmp_path / "half", accelerator="cpu")
+    assert (layers, losses) == ({torch.bfloat16}, {torch.float32})
+    assert half.facts["precision"] == "bf16"
+    assert {w.dtype for w in weights(half).values()} == {torch.float32}
+    scores = [c.facts["selected"]["score"] for c in (whole, half)]
+    assert not same(weights(half), weights(whole))
+    assert scores[1] == pytest.approx(scores[0], abs=0.05)

@@ -75,7 +75,7 @@ class DenoiserRecipe:
         flip: whether images are mirrored at random.
         limit: train on at most so many images, a random sample; all when 0.
         seed: of everything random.
-        precision: "bf16" for mixed precision on a GPU; a CPU computes in float32 whatever it says.
+        precision: "bf16" for mixed precision, where the device has instructions for it; float32 elsewhere.
 
     Raises:
         EquipoiseError: for a setting out of range.
@@ -207,9 +207,9 @@ def fit_denoiser(
     if engine.is_finished(folder / "denoiser.json", run.identity, "denoiser"):
         engine.replay(folder, "step", run.trail(loggers))
     else:
-        mixed = recipe.precision == "bf16" and accelerator != "cpu" and torch.cuda.is_available()
+        run.precision = engine.precision_here(recipe.precision, accelerator)
         with engine.alone(folder):
-            fabric = engine.launch(accelerator, "bf16-mixed" if mixed else "32-true")
+            fabric = engine.launch(accelerator, run.precision)
             run.train(fabric, loggers if fabric.is_global_zero else ())
             fabric.barrier()
     return load_denoiser(f"local:{folder}")
@@ -220,6 +220,7 @@ class _Fit:
 
     fabric: "Fabric"
     told: Trail
+    precision: engine.Precision = "float32"
 
     def __init__(self, images: Images, recipe: DenoiserRecipe, folder: Path) -> None:
         self.images, self.recipe, self.folder = images, recipe, folder
@@ -409,6 +410,7 @@ class _Fit:
             "split": self.images.split,
             "images": len(self.rows),
             "recipe": asdict(self.recipe),
+            "precision": self.precision,
             "loss": self.log[-1]["loss"] if self.log else None,
         }
         return Preconditioned(

@@ -4,15 +4,17 @@ The engine is Lightning Fabric: one CPU, one GPU, or every process that torchrun
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
+from equipoise.devices import computes_bf16
 from equipoise.errors import EquipoiseError
 from equipoise.files import read_json, remove_leftovers, write_atomically
 from equipoise.images import Images
@@ -30,6 +32,7 @@ __all__ = [
     "alone",
     "is_finished",
     "launch",
+    "precision_here",
     "replay",
     "resume",
     "shuffled_rows",
@@ -40,12 +43,20 @@ __all__ = [
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 
 
-def launch(accelerator: str, precision: "_PRECISION_INPUT" = "32-true") -> "Fabric":
+Precision = Literal["float32", "bf16"]
+
+
+def precision_here(asked: Precision, accelerator: str) -> Precision:
+    """What a training that asked for "bf16" computes in: float32 where the device has no instructions for it."""
+    return asked if computes_bf16(accelerator) else "float32"
+
+
+def launch(accelerator: str, precision: Precision = "float32") -> "Fabric":
     """Joins the processes of this training.
 
     Arguments:
         accelerator: "auto", "cpu" or "cuda".
-        precision: Fabric's name for it.
+        precision: "bf16" computes layers in bfloat16, and keeps weights and sums in float32.
 
     Raises:
         EquipoiseError: when there is no such accelerator here.
@@ -53,13 +64,16 @@ def launch(accelerator: str, precision: "_PRECISION_INPUT" = "32-true") -> "Fabr
     # Importing the engine takes seconds; a finished training is loaded without it.
     from lightning_fabric import Fabric  # noqa: PLC0415
 
+    # What it would say is said by the recipe.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    name: _PRECISION_INPUT = "bf16-mixed" if precision == "bf16" else "32-true"
     settings: dict[str, Any] = {"devices": 1}
     if "LOCAL_WORLD_SIZE" in os.environ:  # torchrun
         local = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // local
         settings = {"strategy": "ddp", "devices": local, "num_nodes": nodes}
     try:
-        fabric = Fabric(accelerator=accelerator, precision=precision, **settings)
+        fabric = Fabric(accelerator=accelerator, precision=name, **settings)
     except (RuntimeError, ValueError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise EquipoiseError(

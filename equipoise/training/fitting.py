@@ -3,8 +3,8 @@
 Notation. Step t of T uses the learning rate a(t); w are the weights, v their average,
 v <- m v + (1 - m) w with m = min(average, (1 + t) / (10 + t)). After every ceil(epochs / judgements)-th epoch, and
 after the last, v is judged on the held-out images by its accuracy under projected gradient descent at the objective's
-threat (clean accuracy without one); the best v is what training returns, the later of two equal ones. Where no images
-are held out it is the last v.
+threat (clean accuracy without one), in float32; the best v is what training returns, the later of two equal ones. Where
+no images are held out it is the last v.
 
 Each global batch is dealt out to the processes of the engine, and every image brings its own random stream, so that the
 result does not depend on their number beyond rounding.
@@ -66,8 +66,9 @@ def fit(
     if run.finished():
         engine.replay(folder, "epoch", run.trail(loggers))
     else:
+        run.precision = engine.precision_here(recipe.precision, accelerator)
         with engine.alone(folder):
-            fabric = engine.launch(accelerator)
+            fabric = engine.launch(accelerator, run.precision)
             run.train(fabric, shown=shown, loggers=loggers if fabric.is_global_zero else ())
             fabric.barrier()
     return load_classifier(f"local:{folder}")
@@ -77,6 +78,7 @@ class _Fit:
     """One training: what is read, the state that a checkpoint holds, and the steps."""
 
     fabric: "Fabric"
+    precision: engine.Precision = "float32"
 
     def __init__(self, images: Images, objective: Objective, recipe: Recipe, folder: Path) -> None:
         self.images, self.objective, self.recipe, self.folder = images, objective, recipe, folder
@@ -170,6 +172,8 @@ class _Fit:
         self.best: dict[str, Tensor] = {}
         self._check_shape()
         self.average.to(fabric.device).requires_grad_(False)
+        # Losses are formed in float32, whatever layers compute in.
+        self.net.register_forward_hook(lambda _net, _images, logits: logits.float())
         # Before the checkpoint is read, so that the optimiser's state lands on the device the weights are on.
         self.model, self.optimizer = fabric.setup(self.net, optimizer)
         state = engine.resume(self.checkpoint, optimizer, self.identity)
@@ -257,9 +261,11 @@ class _Fit:
             noise=noise,
         )
         labels = self.train_images.labels[mine].to(fabric.device)
-        values = self.objective.loss(
-            self.model, images, labels, bare=self.net, progress=step / total, noise=noise
-        )
+        # The search for bad images calls the bare network, which knows nothing of the engine's precision.
+        with fabric.autocast():
+            values = self.objective.loss(
+                self.model, images, labels, bare=self.net, progress=step / total, noise=noise
+            )
         # Processes average their gradients, so each counts its images against the global batch.
         loss = values.sum() * (fabric.world_size / len(rows))
         self.optimizer.zero_grad()
@@ -308,6 +314,7 @@ class _Fit:
                     "norm": None if self.threat is None else str(self.threat.norm),
                     "radius": 0.0 if self.threat is None else self.threat.radius,
                     "recipe": asdict(self.recipe),
+                    "precision": self.precision,
                     "selected": self.selected,
                 },
             ),

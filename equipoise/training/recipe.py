@@ -27,6 +27,7 @@ class Recipe:
         judgements: how many times they are asked, at most; evenly over the epochs, the last included.
         limit: train on at most so many images, a random sample; all when 0.
         seed: of everything random.
+        precision: "bf16" for mixed precision, where the device has instructions for it; float32 elsewhere.
     """
 
     net: Literal["mlp", "residual"] = "residual"
@@ -43,6 +44,7 @@ class Recipe:
     judgements: int = 50
     limit: int = 0
     seed: int = 0
+    precision: Literal["float32", "bf16"] = "float32"
 
     def __post_init__(self) -> None:
         checks = {
