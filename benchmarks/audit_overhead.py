@@ -79,7 +79,9 @@ def floor(net: nn.Module, calls: list[Call], like: Tensor) -> float:
 def classifier_of(settings: argparse.Namespace) -> Classifier:
     if settings.classifier:
         return load_classifier(settings.classifier)
-    recipe = Recipe(net="residual", widths=(16, 32, 64), epochs=settings.epochs, limit=4000)
+    recipe = Recipe(
+        net="residual", widths=tuple(settings.widths), epochs=settings.epochs, limit=4000
+    )
     data = load_images(settings.data, "train")
     trained = parse_threat("linf:4/255")
     return train_ladder(
@@ -94,6 +96,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to keep things in")
     parser.add_argument("--data", default="digits-on-photos", help="images of 32x32 pixels")
     parser.add_argument("--classifier", default="", help="its spec; trained here without one")
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=[16, 32, 64], help="of its stages"
+    )
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--probe", default="adversarial:linf:8/255")
     parser.add_argument("--images", type=int, default=128)
