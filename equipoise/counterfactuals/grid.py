@@ -77,13 +77,13 @@ def draw_grid(made: CounterfactualSet, originals: Images, note: str = "") -> Ima
     ):
         top = EDGE + LINE + row * down
         pad.put(EDGE, top, image)
-        pad.write(EDGE, top + down - GAP - LINE, made.classes[label], INK)
+        pad.write(EDGE, top + down - GAP - LINE + 3, made.classes[label], INK)
         for column in range(len(classes)):
             if (key, column) in cells:
                 picture, distance, valid = cells[key, column]
                 left = EDGE + (1 + column) * across
                 pad.put(left, top, picture, framed=column == label)
-                pad.caption(left, top + down - GAP - LINE, distance, valid=valid)
+                pad.caption(left, top + down - GAP - LINE + 3, distance, valid=valid)
     legend = (
         "Below each its L2 distance to the original, between images in [0, 1]; a tick where the oracles read it as its "
         "column's class.",

@@ -96,7 +96,7 @@ def _over(reading: Reading, rows: Rows, field: str, title: str) -> list[Figure]:
     colours = {judged.name: f"var(--c{k})" for k, judged in enumerate(reading.classifiers)}
     names = list(dict.fromkeys(row["classifier"] for row in rows))
     hues = {name: colours.get(name, "var(--muted)") for name in names}
-    x = across(field, title, alt.Axis(values=sorted({row[field] for row in rows}), format="~g"))
+    x = across(field, title, alt.Axis(values=sorted({row[field] for row in rows}), format=".2~f"))
     seen = [
         _point(row, ACCEPTED, "accepted", field) for row in rows if row["classifier"] == names[0]
     ]
@@ -121,9 +121,8 @@ def _over(reading: Reading, rows: Rows, field: str, title: str) -> list[Figure]:
         )
     ]
     if together:
-        ends = [point[end] for point in together for end in ("low", "high", "share")]
-        known = [end for end in ends if end is not None]
-        low, high = math.floor(5 * min(*known, 0.0)) / 5, math.ceil(5 * max(*known, 0.0)) / 5
+        ends = [0.0, 0.2, *(point["share"] for point in together)]
+        low, high = math.floor(5 * min(ends)) / 5, math.ceil(5 * max(ends)) / 5
         figures.append(
             by_series(
                 sorted(together, key=lambda point: point[field]),
@@ -144,6 +143,7 @@ def _over(reading: Reading, rows: Rows, field: str, title: str) -> list[Figure]:
 
 
 def _point(row: dict[str, Any], series: str, column: str, field: str) -> dict[str, Any]:
+    """Without a band, which would hide others where many lines are: intervals are in the tables."""
     value, low, high = (row[f"{column}{end}"] for end in ("", "_low", "_high"))
     text = "not known"
     if value is not None and column == "correlation":
@@ -152,12 +152,12 @@ def _point(row: dict[str, Any], series: str, column: str, field: str) -> dict[st
         text = written(value, low, high)
     place = "width" if field == "sigma" else field
     at = f"{place} {row[place] if place == 'width' else format(row[field], 'g')}"
-    found = {"series": series, "share": value, "low": low, "high": high, "text": text, "at": at}
-    return found | {field: row[field]}
+    return {"series": series, "share": value, "text": text, "at": at, field: row[field]}
 
 
 def _named(row: dict[str, Any]) -> str:
-    return f"width {row['width']}, guidance {row['guidance']:g}"
+    # No line may break between a word and its number.
+    return f"width\u00a0{row['width']}, guidance\u00a0{row['guidance']:g}"
 
 
 def _cell(row: dict[str, Any], column: str, *, share: bool) -> Cell | None:

@@ -31,6 +31,8 @@ from equipoise.studies.sample_sizes import Arm
 __all__ = ["Measured", "about_training", "weigh_ladder"]
 
 ONCE = ", one training each"
+ORDER = "ABGEU"
+"""Of the claims by their letter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ def weigh_ladder(measured: Measured) -> list[Claim]:
         )
     )
     claims += [_looks_so(measured, rung) for rung, _ in ladder.robust]
-    return claims
+    return sorted(claims, key=lambda claim: ORDER.index(claim.id[0]))
 
 
 def _costs(measured: Measured, rung: str) -> Claim:
