@@ -123,7 +123,8 @@ def test_a_classifiers_own_images_are_read_as_what_it_made(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_study_ends_with_claims_and_a_page_and_repeats_for_nothing(tmp_path):
+def test_the_study_ends_with_claims_and_a_page_and_repeats_for_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("equipoise.audit.association.RESAMPLES", 50)
     run, page = counterfactual(tmp_path / "study", SMALL)
     names = {"H1", "H2", "H3", "H4", "H5", "H6", "F1", "F2", "N1"}
     assert {claim.id for claim in run.claims()} >= names

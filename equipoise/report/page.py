@@ -120,6 +120,7 @@ def render(reading: Reading, gallery: Gallery | None = None) -> str:
         study=charted.study,
         spurious=charted.spurious,
         sets=[show(reading, drawn) for drawn in reading.counterfactuals],
+        grid=next(iter(reading.exhibits.get("grid", ())), None),
         settings=lay_settings(reading),
         people=lay_people(reading),
         table=tabulate(reading),

@@ -33,7 +33,13 @@ from equipoise.studies.blindness_claims import (
     trend,
 )
 from equipoise.studies.counterfactual_evidence import Evidence, said
-from equipoise.studies.proximity_claims import closeness, confounded, mistakes, predicts_errors
+from equipoise.studies.proximity_claims import (
+    confounded,
+    mistakes,
+    more_than_standard,
+    predicts_errors,
+    together,
+)
 
 __all__ = ["weigh"]
 
@@ -42,7 +48,7 @@ def weigh(evidence: Evidence) -> list[Claim]:
     """All claims, in the order of the list above."""
     robust = [rung for rung, _ in evidence.robust]
     norms = Counter(threat.norm for _, threat in evidence.robust)
-    claims = [claim for rung in robust for claim in closeness(evidence, rung)]
+    claims = [claim(evidence, rung) for rung in robust for claim in (together, more_than_standard)]
     claims += [mistakes(evidence, rung) for rung in robust]
     claims += [standard_reads(evidence), *(reads_worse(evidence, rung) for rung in robust)]
     claims += [trend(evidence, norm) for norm, count in norms.items() if count > 1]

@@ -25,7 +25,7 @@ from equipoise.probes import Adversarial, LargeEps, Metric
 from equipoise.studies.blindness_claims import reads_worse
 from equipoise.studies.counterfactual_evidence import Ladder, said, share
 from equipoise.studies.feature_claims import Evidence, weigh_features
-from equipoise.studies.proximity_claims import closeness
+from equipoise.studies.proximity_claims import together
 from equipoise.studies.sample_sizes import Arm
 
 __all__ = ["Measured", "about_training", "weigh_ladder"]
@@ -75,7 +75,7 @@ def weigh_ladder(measured: Measured) -> list[Claim]:
     claims += _falls(measured)
     if ladder.probes:
         claims += [_unseen(reads_worse(ladder, rung), "B1") for rung, _ in ladder.robust]
-        claims += [_unseen(closeness(ladder, rung)[0], "B2") for rung, _ in ladder.robust]
+        claims += [_unseen(together(ladder, rung), "B2") for rung, _ in ladder.robust]
     first, *arms = (Arm("pgd", threat) for threat in ladder.threats)
     claims += weigh_features(
         Evidence(
