@@ -299,8 +299,8 @@ class Run:
 
     def claims(self) -> tuple[Claim, ...]:
         """The claims that a study wrote into the run, with their verdicts; none for a plain audit. Where people were
-        asked, those of the study of counterfactuals end with what they saw."""
-        seen = self.people() if self.study() == "counterfactual" else None
+        asked, those about counterfactuals end with what they saw."""
+        seen = self.people() if self.study() in ("counterfactual", "trade-off") else None
         return read_claims(self.folder) + (human_claims(seen) if seen else ())
 
     def study(self) -> str | None:

@@ -3,6 +3,7 @@
 from equipoise.counterfactuals.added import Added
 from equipoise.counterfactuals.collection import SPLITS, CounterfactualSet, Rows
 from equipoise.counterfactuals.exact import Exact, merge
+from equipoise.counterfactuals.grid import draw_grid
 from equipoise.counterfactuals.making import check_fit, make_set
 from equipoise.counterfactuals.method import Method, Noise
 from equipoise.counterfactuals.metropolis import Metropolis
@@ -55,5 +56,6 @@ __all__ = [
     "Finding",
     "frechet_distance",
     "nearest_distances",
+    "draw_grid",
     "high_frequencies",
 ]

@@ -19,6 +19,7 @@ from equipoise.report.ladder import along_ladder
 from equipoise.report.odds import Study, lay_study
 from equipoise.report.reading import Reading
 from equipoise.report.regions import Noisy, lay_regions
+from equipoise.report.settings import over_settings
 from equipoise.report.spurious import Spurious, lay_spurious
 from equipoise.report.use import inputs_used
 
@@ -29,6 +30,7 @@ HEADINGS = {
     "ladder": "Along the ladder",
     "curves": "Robustness curves",
     "distances": "How far counterfactuals lie",
+    "settings": "Other widths and guidances",
     "ladder-of": "Counterfactuals along the ladder",
     "far": "Confidence in the new class on the way",
     "theory": "Theory beside measurement",
@@ -82,6 +84,7 @@ def chart_all(reading: Reading) -> Charted:
     far, study, spurious = lay_far(reading), lay_study(reading), lay_spurious(reading)
     for k, part in enumerate(far):
         figures[f"far-{k}"] = part.figures
+    figures["settings"] = over_settings(reading)
     figures["use"] = inputs_used(reading)
     regions, grouped = lay_regions(reading), lay_groups(reading)
     figures["regions"] = [figure for part in regions for figure in part.figures]

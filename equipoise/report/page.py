@@ -22,6 +22,7 @@ from equipoise.report.people import lay_people
 from equipoise.report.reading import Reading
 from equipoise.report.saliency import lay_saliency
 from equipoise.report.sets import show
+from equipoise.report.settings import lay_settings
 from equipoise.report.soundness import meanings, panels
 from equipoise.report.story import tell
 from equipoise.report.table import group_sizes, tabulate
@@ -33,10 +34,11 @@ __all__ = ["Written", "render", "report", "write"]
 STUDIES = {
     "counterfactual": (
         "Do counterfactual examples complicate adversarial training?",
-        "2404.10588",
+        ("2404.10588",),
     ),
-    "odds": ("Is robustness at odds with accuracy?", "1805.12152"),
-    "spurious": ("What does adversarial training do to natural robustness?", "2209.07592"),
+    "odds": ("Is robustness at odds with accuracy?", ("1805.12152",)),
+    "spurious": ("What does adversarial training do to natural robustness?", ("2209.07592",)),
+    "trade-off": ("What robustness costs, and what it blinds to", ("1805.12152", "2404.10588")),
 }
 """Titles of the studies' pages, and the papers that they reproduce."""
 
@@ -96,14 +98,14 @@ def render(reading: Reading, gallery: Gallery | None = None) -> str:
         "charts": {name: f.spec for name, f in named(charted.figures).items()},
         "trade_off": pairs and pairs.data,
     }
-    heading, paper = STUDIES.get(run.study() or "", ("What robustness costs", ""))
+    heading, papers = STUDIES.get(run.study() or "", ("What robustness costs", ()))
     return fill(
         "template.html",
         data,
         classifiers=len(reading.classifiers),
         ordered=reading.ordered,
         heading=heading,
-        paper=paper,
+        papers=papers,
         reading=reading,
         record=record,
         date=day(record.get("finished") or record["created"]),
@@ -118,6 +120,8 @@ def render(reading: Reading, gallery: Gallery | None = None) -> str:
         study=charted.study,
         spurious=charted.spurious,
         sets=[show(reading, drawn) for drawn in reading.counterfactuals],
+        grid=next(iter(reading.exhibits.get("grid", ())), None),
+        settings=lay_settings(reading),
         people=lay_people(reading),
         table=tabulate(reading),
         # Where groups have a section, their sizes stand there.

@@ -21,7 +21,8 @@ from equipoise.images import load_images
 from equipoise.norms import L2
 from equipoise.probes import Counterfactual, FeatureUse, Gradients, LargeEps
 from equipoise.report import report
-from equipoise.studies.counterfactual import Settings, train_oracles
+from equipoise.studies.counterfactual_sets import train_oracles
+from equipoise.studies.counterfactual_settings import Settings
 from equipoise.training import Recipe, fit_denoiser, remember, suited_recipe, train_ladder
 
 __all__ = ["embedded"]

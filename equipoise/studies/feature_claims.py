@@ -1,6 +1,6 @@
 """Claims of arXiv 1805.12152, and of a later paper, about the features that classifiers use.
 
-Statistics are means over the seeds of a training and over test images together.
+Statistics are means over the seeds of a training and over test images together; of one training each, over images.
 
     G1  gradients of robust classifiers point to what people would change
     G2  they are sparser
@@ -28,7 +28,7 @@ from equipoise.studies.learnt_features import LearntFeatures
 from equipoise.studies.sample_sizes import STANDARD, Arm
 from equipoise.studies.words import said
 
-__all__ = ["Evidence", "weigh_features"]
+__all__ = ["Evidence", "weigh_features", "weigh_learnt"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,24 +36,29 @@ class Evidence:
     """What the claims are tested on.
 
     Attributes:
-        run: the audit of all seeds of the largest size; classifiers are called ``l2-1, seed 0``.
+        run: the audit of all classifiers, which are called ``l2-1, seed 0``, or ``l2-1`` where there are no seeds.
         arms: the robust ones.
-        seeds: of the trainings.
         gradients: spec of the gradient probe.
-        far: spec of the probe of far examples, with the judge that is no network.
+        far: spec of the probe of far examples.
         use: spec of the feature-use probe.
-        features: the feature sets.
-        labels: of the test images.
+        judge: how the judge of far examples sees a class, after "share".
+        standard: the arm that all others are compared with.
+        seeds: of the trainings; none where there is one of each.
     """
 
     run: Run
     arms: Sequence[Arm]
-    seeds: Sequence[int]
     gradients: str
     far: str
     use: str
-    features: LearntFeatures
-    labels: Sequence[int]
+    judge: str
+    standard: Arm = STANDARD
+    seeds: Sequence[int] = ()
+
+    @property
+    def once(self) -> str:
+        """What a statistic of single trainings adds."""
+        return "" if self.seeds else ", one training each"
 
     def column(self, probe: str, arm: Arm, name: str) -> NDArray:
         """A column as numbers with shape (seeds, images), what is missing as NaN."""
@@ -63,7 +68,7 @@ class Evidence:
 
     def gather(self, probe: str, arm: Arm, of: Callable[[dict[str, NDArray]], NDArray]) -> NDArray:
         """What `of` makes of the columns of each seed, with shape (seeds, images)."""
-        names = [f"{arm.name}, seed {seed}" for seed in self.seeds]
+        names = [f"{arm.name}, seed {seed}" for seed in self.seeds] or [arm.name]
         return np.stack([of(self.run.columns(probe, name)) for name in names])
 
 
@@ -72,19 +77,16 @@ def _number(value: Any) -> float:
 
 
 def weigh_features(evidence: Evidence) -> list[Claim]:
-    """All claims, in the order of the list above."""
-    return [
-        *_gradients(evidence),
-        *_far(evidence),
-        *_use(evidence),
-        *_learnt(evidence.features, evidence.labels),
-    ]
+    """The claims about what classifiers use, G1 to U1."""
+    return [*_gradients(evidence), *_far(evidence), *_use(evidence)]
 
 
 def _gap(mine: NDArray, first: NDArray) -> Estimate:
     """Mean of the difference of two (seeds, images), on the images that all have a value for."""
-    gap = mine - first
-    return across_trainings(gap[:, ~np.isnan(gap).any(axis=0)])
+    known = ~np.isnan(mine - first).any(axis=0)
+    if len(mine) == 1:
+        return difference(mine[0, known], first[0, known])
+    return across_trainings((mine - first)[:, known])
 
 
 def _gradients(evidence: Evidence) -> list[Claim]:
@@ -94,7 +96,7 @@ def _gradients(evidence: Evidence) -> list[Claim]:
     claims = []
     for arm in evidence.arms:
         along, noise = (
-            [read(each, name) for each in (arm, STANDARD)]
+            [read(each, name) for each in (arm, evidence.standard)]
             for name in ("alignment", "noise_alignment")
         )
         beyond = _gap(along[0] - noise[0], along[1] - noise[1])
@@ -105,7 +107,7 @@ def _gradients(evidence: Evidence) -> list[Claim]:
                     "Input gradients of robust classifiers point more towards counterfactuals, beyond what they point "
                     "towards noise of the same length, than those of the standard one.",
                     "mean cosine with the way to counterfactuals minus that with noise, minus the standard "
-                    "classifier's",
+                    f"classifier's{evidence.once}",
                     beyond,
                     classifier=arm.name,
                     control=f"Counterfactuals alone: {said(_gap(*along))}; noise alone: {said(_gap(*noise))}.",
@@ -116,8 +118,8 @@ def _gradients(evidence: Evidence) -> list[Claim]:
             judge(
                 "G2",
                 "Input gradients of robust classifiers are sparser.",
-                "Gini index of the gradient, minus the standard classifier's",
-                _gap(read(arm, "sparsity"), read(STANDARD, "sparsity")),
+                f"Gini index of the gradient, minus the standard classifier's{evidence.once}",
+                _gap(read(arm, "sparsity"), read(evidence.standard, "sparsity")),
                 classifier=arm.name,
                 source="recalled",
             )
@@ -133,33 +135,33 @@ def _far(evidence: Evidence) -> list[Claim]:
         return f"{np.nanmean(values):.1%}" if not np.isnan(values).all() else "none"
 
     claims = []
-    first = read(STANDARD, "agrees")
+    first = read(evidence.standard, "agrees")
     for arm in evidence.arms:
         mine = read(arm, "agrees")
-        noise = _gap(read(arm, "noise_agrees"), read(STANDARD, "noise_agrees"))
+        noise = _gap(read(arm, "noise_agrees"), read(evidence.standard, "noise_agrees"))
         claims.append(
             judge(
                 "E1",
                 "Far adversarial examples of robust classifiers look more like the class they are taken for than those "
                 "of the standard one.",
-                "share whose nearest training image is of that class, minus the standard classifier's",
+                f"share {evidence.judge}, minus the standard classifier's{evidence.once}",
                 _gap(mine, first),
                 classifier=arm.name,
                 control=f"It is so for {mean(mine)} of this classifier's examples, which it takes for their class with "
                 f"{mean(read(arm, 'confidence'))} confidence on average, and for {mean(first)} of the standard one's, "
-                f"with {mean(read(STANDARD, 'confidence'))}. The same difference for noise of the same length: "
-                f"{said(noise)}.",
+                f"with {mean(read(evidence.standard, 'confidence'))}. The same difference for noise of the same "
+                f"length: {said(noise)}.",
                 source="measure",
             )
         )
-    leap = evidence.gather(evidence.far, STANDARD, _leap)
+    leap = evidence.gather(evidence.far, evidence.standard, _leap)
     for arm in evidence.arms:
         claims.append(
             judge(
                 "E2",
                 "On the straight way to a far adversarial example a robust classifier changes its mind more gradually.",
                 "largest part of the rise of confidence within a twentieth of the way: the standard classifier's minus "
-                "this one's",
+                f"this one's{evidence.once}",
                 _gap(leap, evidence.gather(evidence.far, arm, _leap)),
                 classifier=arm.name,
                 source="measure",
@@ -185,8 +187,9 @@ def _use(evidence: Evidence) -> list[Claim]:
         judge(
             "U1",
             "Robust classifiers look more at inputs that tell about the label by themselves.",
-            "rank correlation of gradient and label correlation over inputs, minus the standard classifier's",
-            _gap(read(arm), read(STANDARD)),
+            "rank correlation of gradient and label correlation over inputs, minus the standard classifier's"
+            f"{evidence.once}",
+            _gap(read(arm), read(evidence.standard)),
             classifier=arm.name,
             source="ours",
         )
@@ -194,8 +197,13 @@ def _use(evidence: Evidence) -> list[Claim]:
     ]
 
 
-def _learnt(features: LearntFeatures, labels: Sequence[int]) -> list[Claim]:
-    """Of one training each."""
+def weigh_learnt(features: LearntFeatures, labels: Sequence[int]) -> list[Claim]:
+    """The claims about what is learnt from feature sets, D1 and D2, of one training each.
+
+    Arguments:
+        features: what was learnt.
+        labels: of the test images.
+    """
     withstood = {name: features.withstood(name) for name in ("robust", "non-robust", "real")}
     chance = max(np.bincount(labels)) / len(labels)
     kinds = ("random", "deterministic") if len(set(labels)) > 2 else ("random",)

@@ -30,7 +30,7 @@ from equipoise.images import Images, load_images
 from equipoise.norms import Linf, Threat, parse_threat
 from equipoise.probes import Adversarial, FeatureUse, Gradients, LargeEps
 from equipoise.report import report
-from equipoise.studies.feature_claims import Evidence, weigh_features
+from equipoise.studies.feature_claims import Evidence, weigh_features, weigh_learnt
 from equipoise.studies.learnt_features import learn_from_features
 from equipoise.studies.model import fit_rules
 from equipoise.studies.sample_sizes import STANDARD, Arm, SampleSizes, fixed, train_sizes
@@ -301,8 +301,7 @@ def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) ->
         gradients=str(gradients),
         far=str(examples[0]),
         use=str(use),
-        features=features,
-        labels=[example.label for example in fewer],
+        judge="whose nearest training image is of that class",
     )
     exhibits = (linear.exhibits(), features.exhibits(), model.exhibits())
     write_exhibits(
@@ -310,7 +309,12 @@ def odds(out: Path = Path("runs/odds"), settings: OddsSettings | None = None) ->
         "odds",
         {"sizes": trained.rows()} | {k: v for e in exhibits for k, v in e.items()},
     )
-    claims = [*weigh_training(model, trained, linear), *weigh_features(evidence)]
+    labels = [example.label for example in fewer]
+    claims = [
+        *weigh_training(model, trained, linear),
+        *weigh_features(evidence),
+        *weigh_learnt(features, labels),
+    ]
     write_claims(run.folder, "odds", claims)
     page = out / "report.html"
     report(run, page)

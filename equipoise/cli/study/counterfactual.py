@@ -1,11 +1,12 @@
 """Do counterfactual examples complicate adversarial training?"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from equipoise.cli.study.app import print_claims, study
+from equipoise.cli.app import say
+from equipoise.cli.study.app import Words, print_claims, study
 from equipoise.cli.tracking import check_loggers, tell
 
 __all__ = ["counterfactual"]
@@ -17,7 +18,8 @@ def counterfactual(
     out: Path = Path("runs/counterfactual"),
     data: str = "digits",
     norm: Literal["l2", "linf"] = "l2",
-    radii: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    radii: Words = None,
+    linf_radii: Words = None,
     net: Literal["mlp", "residual"] = "mlp",
     widths: Annotated[list[int], Parameter(consume_multiple=True)] = [],  # noqa: B006
     blocks: int = 1,
@@ -30,11 +32,21 @@ def counterfactual(
     attack_steps: int = 7,
     denoiser: str = "",
     denoiser_steps: int | None = None,
+    denoiser_width: int | None = None,
+    denoiser_patch: int | None = None,
+    denoiser_batch: int | None = None,
     width: str = "18%",
     guidance: float = 2.0,
     originals: int = 300,
     published_originals: int = 100,
+    other_widths: Words = None,
+    other_guidances: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
+    other_originals: int = 100,
     per_class: int = 2,
+    attacked: int = 0,
+    threats: Words = None,
+    far: str = "",
+    test_originals: int = 100,
     seed: int = 0,
     device: str = "auto",
     log: list[str] | None = None,
@@ -49,12 +61,14 @@ def counterfactual(
         The study's folder.
     data
         Images: digits, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also with
-        ?classes=restricted-imagenet or restricted-imagenet-11-dogs. The split train is used.
+        ?classes=restricted-imagenet or restricted-imagenet-11-dogs. The split train is used, and test with --attacked.
     norm
         Of the adversary.
     radii
         One classifier each, rising from 0, in units of images in [0, 1]; 8/255 may be written so. [default: 0 0.25
         0.5 1 1.5]
+    linf_radii
+        Of further classifiers, trained for Linf beside the norm l2, rising; 8/255 may be written so. [default: none]
     net
         mlp, or residual for images of 8x8 to 64x64 pixels.
     widths
@@ -78,7 +92,13 @@ def counterfactual(
     denoiser
         A denoiser to use instead of training one: local:DIR, edm:FILE.pkl?unconditional=FILE.pkl, diffusers:FOLDER.
     denoiser_steps
-        Steps of the denoiser's training; what suits the size of the images when left out.
+        Steps of the denoiser's training; as the next three, what suits the size of the images when left out.
+    denoiser_width
+        Channels at the first level of its network.
+    denoiser_patch
+        Side of the squares of pixels that become its channels.
+    denoiser_batch
+        Images in each step of its training.
     width
         Of the neighbourhoods: 0.3 for images in [-1, 1], or 18%, a share of the data's own L2 size.
     guidance
@@ -87,8 +107,24 @@ def counterfactual(
         How many images get counterfactuals.
     published_originals
         How many of them also with the published sampler, which takes five times as many passes.
+    other_widths
+        Widths at which counterfactuals of some originals are drawn again, with the usual guidance. [default: none]
+    other_guidances
+        Likewise, at the usual width. [default: none]
+    other_originals
+        How many of the originals for each of these.
     per_class
         Counterfactuals of each image and class.
+    attacked
+        Measure the whole trade-off on so many test images, a random sample, and write a second page, trade-off.html; 0
+        for none.
+    threats
+        That these are attacked within: l2:0.5, linf:4/255, or l2:0.5?budget=standard to quote AutoAttack's schedule.
+        [default: the middle radius and the smallest of --linf-radii]
+    far
+        L2 radius of adversarial examples beyond any change of training; twice the largest when left out.
+    test_originals
+        How many of the attacked test images get counterfactuals.
     seed
         Of everything random.
     device
@@ -114,24 +150,42 @@ def counterfactual(
         limit=limit,
         seed=seed,
     )
+    given = {
+        "radii": radii,
+        "linf_radii": linf_radii,
+        "other_widths": other_widths,
+        "other_guidances": other_guidances,
+        "threats": threats,
+    }
+    chosen: dict[str, Any] = {k: tuple(v) for k, v in given.items() if v is not None}
     run, page = run_study(
         out,
         Settings(
             data=data,
             norm=norm,
-            radii=tuple(radii or Settings.radii),
             recipe=recipe,
             attack_steps=attack_steps,
             denoiser=denoiser,
             denoiser_steps=denoiser_steps,
+            denoiser_width=denoiser_width,
+            denoiser_patch=denoiser_patch,
+            denoiser_batch=denoiser_batch,
             width=width,
             guidance=guidance,
             originals=originals,
             published_originals=published_originals,
+            other_originals=other_originals,
             per_class=per_class,
+            attacked=attacked,
+            far=far,
+            test_originals=test_originals,
             seed=seed,
             device=device,
+            **chosen,
         ),
     )
     tell(run, log)
     print_claims(run, page)
+    if attacked:
+        say(f"Page of the training images: {out / 'report.html'}")
+    say(f"Originals as every class: {out / 'grid.png'}")
