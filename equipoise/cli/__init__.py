@@ -2,6 +2,7 @@
 
 from equipoise.cli import (
     audit,
+    check,
     classifiers,
     compare,
     counterfactuals,
@@ -19,6 +20,7 @@ __all__ = [
     "app",
     "main",
     "audit",
+    "check",
     "classifiers",
     "compare",
     "counterfactuals",

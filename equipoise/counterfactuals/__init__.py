@@ -3,6 +3,7 @@
 from equipoise.counterfactuals.added import Added
 from equipoise.counterfactuals.collection import SPLITS, CounterfactualSet, Rows
 from equipoise.counterfactuals.exact import Exact, merge
+from equipoise.counterfactuals.frechet import Normal, fit_normal, frechet, frechet_distance
 from equipoise.counterfactuals.making import check_fit, make_set
 from equipoise.counterfactuals.method import Method, Noise
 from equipoise.counterfactuals.metropolis import Metropolis
@@ -17,7 +18,6 @@ from equipoise.counterfactuals.particles import Particles
 from equipoise.counterfactuals.posterior import Posterior, posterior
 from equipoise.counterfactuals.quality import (
     Finding,
-    frechet_distance,
     high_frequencies,
     measure_quality,
     nearest_distances,
@@ -54,6 +54,9 @@ __all__ = [
     "measure_quality",
     "Finding",
     "frechet_distance",
+    "frechet",
+    "fit_normal",
+    "Normal",
     "nearest_distances",
     "high_frequencies",
 ]
