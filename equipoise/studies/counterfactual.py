@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from equipoise.audit import Run, audit, write_claims
+from equipoise.audit import Run, audit, write_claims, write_exhibits
 from equipoise.classifiers import Classifier
 from equipoise.counterfactuals import (
     CounterfactualSet,
@@ -43,6 +43,7 @@ from equipoise.norms import L2, parse_threat
 from equipoise.report import report
 from equipoise.streams import stream
 from equipoise.studies.counterfactual_claims import Confounders, Evidence, weigh
+from equipoise.studies.denoiser_quality import denoiser_exhibits
 from equipoise.training import (
     DenoiserRecipe,
     Recipe,
@@ -147,6 +148,9 @@ def counterfactual(
     denoiser = given or fit_denoiser(
         train, denoiser_recipe(train, asked), out / "denoiser", accelerator=accelerator
     )
+    exhibits = denoiser_exhibits(
+        denoiser, oracles[0], train, out / "denoiser", seed=asked.seed, device=asked.device
+    )
     images = fitted(train, asked.recipe).subset(asked.originals, asked.seed)
     making = _Making(asked, denoiser, oracles, train, out / "counterfactuals")
     sets = {
@@ -186,6 +190,7 @@ def counterfactual(
         asked.norm,
     )
     write_claims(run.folder, "counterfactual", weigh(evidence))
+    write_exhibits(run.folder, "counterfactual", exhibits)
     page = out / "report.html"
     report(run, page)
     return run, page
