@@ -70,7 +70,7 @@ def measure_denoiser(
             held-out images allow.
         seed: of the samples, and of the choice of held-out images.
         guidance: of the samples.
-        steps: of the sampler, one evaluation of the denoiser each.
+        steps: of the sampler.
         batch: images in a call; changes speed and memory, no result.
         device: "auto", "cpu", "cuda" or "cuda:1".
 

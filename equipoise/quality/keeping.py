@@ -118,7 +118,7 @@ def read_quality(folder: Path) -> Kept | None:
             picture=(folder / PICTURE).read_bytes(),
         )
         return Kept(str(content["identity"]), dict(content["about"]), found)
-    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, EquipoiseError):
             raise
         raise EquipoiseError(

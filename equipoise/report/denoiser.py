@@ -60,7 +60,7 @@ def lay_denoiser(reading: Reading) -> Judged | None:
         return None
     try:
         return _laid({str(row["measure"]): row for row in rows}, about[0], classes)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, EquipoiseError):
             raise
         raise EquipoiseError(
