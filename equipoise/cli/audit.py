@@ -46,8 +46,8 @@ def audit(
     Parameters
     ----------
     classifiers
-        What to judge: local:DIR, package.module:function, hf-hub:OWNER/NAME, timm:NAME, torchvision:NAME or
-        robust-imagenet:FILE.ckpt.
+        What to judge: local:DIR, asset:NAME, package.module:function, hf-hub:OWNER/NAME, timm:NAME, torchvision:NAME
+        or robust-imagenet:FILE.ckpt.
     data
         Images: digits, digits-on-photos, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also
         with ?classes=restricted-imagenet or restricted-imagenet-11-dogs; or a benchmark: rival10:PATH,
