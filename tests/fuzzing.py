@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import pickle
 import random
 import resource
@@ -420,6 +421,48 @@ def _read_denoiser(data: bytes, folder: Path) -> None:
     eq.load_denoiser(f"local:{folder}")
 
 
+def _asset() -> dict[str, bytes]:
+    """A whole one: most of what is spoilt is found by its checksums."""
+    from equipoise.images import Arrays
+    from equipoise.packing import pack_classifier
+
+    with tempfile.TemporaryDirectory() as folder:
+        _put(pickle.dumps(_classifier()), Path(folder))
+        classifier = eq.load_classifier(f"local:{folder}")
+    images = Arrays(torch.zeros(1, 1, 4, 4), [0], ("a", "b", "c"))
+    attacks = ["adversarial:linf:1?steps=1"]
+    return _made_folder(lambda to: pack_classifier(classifier, images, to, attacks=attacks))
+
+
+def _read_asset(data: bytes, folder: Path) -> None:
+    from equipoise.assets import asset_names
+
+    _put(data, folder)
+    before = os.environ.get("EQUIPOISE_ASSETS")
+    os.environ["EQUIPOISE_ASSETS"] = str(folder.parent)
+    try:
+        asset_names()
+        eq.load_classifier(f"asset:{folder.name}")
+    finally:
+        os.environ.pop("EQUIPOISE_ASSETS")
+        os.environ |= {} if before is None else {"EQUIPOISE_ASSETS": before}
+
+
+def _quality() -> dict[str, bytes]:
+    from test_denoiser_quality import HELD_OUT, JUDGE, LAW, TRAIN
+
+    from equipoise.quality import assess
+
+    return _made_folder(lambda to: assess(LAW, JUDGE, TRAIN, HELD_OUT, to, count=6, steps=2))
+
+
+def _read_quality(data: bytes, folder: Path) -> None:
+    from equipoise.quality import read_quality
+
+    _put(data, folder)
+    read_quality(folder)
+
+
 def _training() -> list[bytes]:
     from equipoise.training.checkpoint import save_checkpoint
 
@@ -757,7 +800,12 @@ _SPECS = (
         "imagenet9:/x?variant=all&mapping=/y",
         "waterbirds:/x?masks=/y",
     ),
-    *("local:/nowhere", "robust-imagenet:/nowhere.ckpt", "edm:/a.pkl?unconditional=/b.pkl"),
+    *(
+        "asset:a/b",
+        "local:/nowhere",
+        "robust-imagenet:/nowhere.ckpt",
+        "edm:/a.pkl?unconditional=/b.pkl",
+    ),
     *(
         "diffusers:/x?null=10",
         "adversarial:linf:8/255?steps=100&budget=standard",
@@ -871,6 +919,8 @@ READERS = {
         ),
         Reader("local: classifier", _make_folder, _read_classifier, _classifier),
         Reader("local: denoiser", _make_folder, _read_denoiser, _denoiser),
+        Reader("asset:", _make_folder, _read_asset, _asset),
+        Reader("quality.json", _make_folder, _read_quality, _quality),
         Reader("checkpoint of a training", _of_bytes, _read_training, _training),
         Reader("images", _of_bytes, _read_picture, _pictures),
         Reader("parquet:", _of_bytes, _read_parquet, _parquets),

@@ -313,7 +313,8 @@ def test_mixed_precision_computes_layers_in_bfloat16_and_losses_in_float32(
     assert without.facts["precision"] == "float32"
     assert same(weights(without), weights(whole))
 
-    layers.clear(), losses.clear()
+    layers.clear()
+    losses.clear()
     monkeypatch.setattr(engine, "computes_bf16", lambda _accelerator: True)
     half = fit(train_digits, objective, mixed, tmp_path / "half", accelerator="cpu")
     assert (layers, losses) == ({torch.bfloat16}, {torch.float32})

@@ -1,5 +1,6 @@
 """What is judged: classifiers, the small networks, and the preflight that looks them over."""
 
+from equipoise.assets import find_asset
 from equipoise.bounds import parse_path
 from equipoise.classifiers import foreign
 from equipoise.classifiers.classifier import Classifier, check_range, precision, wrap
@@ -60,6 +61,7 @@ def load_classifier(spec: str) -> Classifier:
 
     ==========================  =====================================================================
     ``local:DIR``               a folder with classifier.json and weights.safetensors, as training writes
+    ``asset:NAME``              the same files, checked, from the folder of assets (`equipoise.assets`)
     ``package.module:function`` calls a function of yours that returns a `torch.nn.Module`
     ``hf-hub:OWNER/NAME``       the same two files from the Hugging Face hub (extra ``hub``)
     ``timm:NAME``               a pretrained timm model (extra ``timm``)
@@ -72,8 +74,9 @@ def load_classifier(spec: str) -> Classifier:
     """
     kind, colon, target = spec.partition(":")
     if colon and target:
-        if kind == "local":
-            folder = parse_path(target, spec)
+        if kind in ("local", "asset"):
+            local = kind == "local"
+            folder = parse_path(target, spec) if local else find_asset(target, "classifier")
             return load_folder(folder, folder.resolve().name)
         if kind == "hf-hub":
             return foreign.from_hub(target, spec)
@@ -88,6 +91,7 @@ def load_classifier(spec: str) -> Classifier:
             return foreign.from_function(kind, target, spec)
     kinds = [
         "local:DIR",
+        "asset:NAME",
         "package.module:function",
         "hf-hub:OWNER/NAME",
         "timm:NAME",

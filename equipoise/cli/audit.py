@@ -1,12 +1,10 @@
-"""Verbs about classifiers that exist: audit, check, report."""
+"""Verbs about classifiers that exist: audit, report."""
 
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from equipoise.cli.app import app, plain_table, say
 from equipoise.cli.dry_run import print_cost
@@ -14,7 +12,7 @@ from equipoise.cli.tracking import check_loggers, tell
 from equipoise.errors import EquipoiseError
 from equipoise.remote import is_address, place
 
-__all__ = ["audit", "check", "print_summary", "report"]
+__all__ = ["audit", "print_summary", "report"]
 
 
 @app.command
@@ -48,8 +46,8 @@ def audit(
     Parameters
     ----------
     classifiers
-        What to judge: local:DIR, package.module:function, hf-hub:OWNER/NAME, timm:NAME, torchvision:NAME or
-        robust-imagenet:FILE.ckpt.
+        What to judge: local:DIR, asset:NAME, package.module:function, hf-hub:OWNER/NAME, timm:NAME, torchvision:NAME
+        or robust-imagenet:FILE.ckpt.
     data
         Images: digits, digits-on-photos, folder:PATH or parquet:PATH, with options such as ?size=32; folder:PATH also
         with ?classes=restricted-imagenet or restricted-imagenet-11-dogs; or a benchmark: rival10:PATH,
@@ -178,35 +176,6 @@ def audit(
     tell(run, log)
     print_summary(run)
     _say_page(page, note)
-
-
-@app.command
-def check(classifier: str, *, data: str, split: str = "test", device: str = "auto") -> None:
-    """Look a classifier over before an hour is spent on it; exits with 1 when something is wrong.
-
-    Parameters
-    ----------
-    classifier
-        What to look over: local:DIR, package.module:function, timm:NAME, ...
-    data
-        Images with labels: digits, folder:PATH or parquet:PATH.
-    split
-        Which part of the images.
-    device
-        auto, cpu, cuda or cuda:1.
-    """
-    from equipoise.audit import check as run_check
-    from equipoise.images import load_images
-
-    checks = run_check(classifier, load_images(data, split), device=device)
-    colours = {"pass": "green", "warn": "yellow", "fail": "red"}
-    table = Table("check", "", "finding", "remedy")
-    for item in checks:
-        status = f"[{colours[item.status]}]{item.status}[/]"
-        table.add_row(item.name, status, escape(item.finding), escape(item.remedy))
-    Console().print(table)
-    if any(item.status == "fail" for item in checks):
-        sys.exit(1)
 
 
 @app.command

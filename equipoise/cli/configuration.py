@@ -20,7 +20,7 @@ _DEEPEST = 8
 
 _VERBS = {
     *("audit", "train", "denoise", "counterfactuals", "study", "theory", "check", "report"),
-    *("compare", "convert", "export", "transfer", "view"),
+    *("compare", "convert", "export", "pack", "transfer", "view"),
 }
 
 

@@ -52,7 +52,7 @@ def counterfactuals(
     data
         The originals: digits, folder:PATH or parquet:PATH, with options such as ?size=32.
     denoiser
-        What draws them: local:DIR, edm:FILE.pkl?unconditional=FILE.pkl or diffusers:FOLDER.
+        What draws them: local:DIR, asset:NAME, edm:FILE.pkl?unconditional=FILE.pkl or diffusers:FOLDER.
     out
         The set's folder.
     split

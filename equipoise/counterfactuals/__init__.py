@@ -3,6 +3,7 @@
 from equipoise.counterfactuals.added import Added
 from equipoise.counterfactuals.collection import SPLITS, CounterfactualSet, Rows
 from equipoise.counterfactuals.exact import Exact, merge
+from equipoise.counterfactuals.frechet import Normal, fit_normal, frechet, frechet_distance
 from equipoise.counterfactuals.grid import draw_grid
 from equipoise.counterfactuals.making import check_fit, make_set
 from equipoise.counterfactuals.method import Method, Noise
@@ -18,7 +19,6 @@ from equipoise.counterfactuals.particles import Particles
 from equipoise.counterfactuals.posterior import Posterior, posterior
 from equipoise.counterfactuals.quality import (
     Finding,
-    frechet_distance,
     high_frequencies,
     measure_quality,
     nearest_distances,
@@ -55,6 +55,9 @@ __all__ = [
     "measure_quality",
     "Finding",
     "frechet_distance",
+    "frechet",
+    "fit_normal",
+    "Normal",
     "nearest_distances",
     "draw_grid",
     "high_frequencies",

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from equipoise.classifiers import Classifier
 from equipoise.counterfactuals.collection import CounterfactualSet
+from equipoise.counterfactuals.frechet import frechet_distance
 from equipoise.counterfactuals.oracle import DiffusionClassifier
 from equipoise.files import read_json, write_json
 from equipoise.images import Images
@@ -32,7 +33,6 @@ from equipoise.streams import digest, stream
 
 __all__ = [
     "Finding",
-    "frechet_distance",
     "high_frequencies",
     "measure_quality",
     "nearest_distances",
@@ -192,21 +192,6 @@ def high_frequencies(images: Tensor) -> Tensor:
     above = torch.maximum(rows[:, None], columns[None, :]) > 0.25
     total = power.sum((1, 2)).clamp(min=torch.finfo(images.dtype).tiny)
     return (power * above).sum((1, 2)) / total
-
-
-def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Between the normal laws fitted to two sets of features with shapes (N, F) and (M, F)."""
-    a, b = a.double(), b.double()
-    mean = (a.mean(0) - b.mean(0)).square().sum()
-    first, second = torch.cov(a.T).reshape(a.shape[1], -1), torch.cov(b.T).reshape(b.shape[1], -1)
-    # tr (S S')^1/2 is the sum of the singular values of S^1/2 S'^1/2, which stays real whatever the rounding.
-    cross = torch.linalg.svdvals(_root(first) @ _root(second)).sum()
-    return (mean + first.trace() + second.trace() - 2 * cross).clamp(min=0).item()
-
-
-def _root(matrix: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(matrix)
-    return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 
 def _sample(count: int, most: int = SAMPLE) -> NDArray[np.int64]:

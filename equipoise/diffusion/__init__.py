@@ -1,5 +1,6 @@
 """Denoisers: what a clean image was, given a noisy one; and the solvers that turn noise into images with them."""
 
+from equipoise.assets import find_asset
 from equipoise.bounds import parse_path
 from equipoise.diffusion.denoiser import (
     UNCONDITIONAL,
@@ -43,6 +44,7 @@ def load_denoiser(spec: str) -> Denoiser:
 
     =======================  ==============================================================================
     ``local:DIR``            a folder with denoiser.json and weights.safetensors, as training writes
+    ``asset:NAME``           the same files, checked, from the folder of assets (`equipoise.assets`)
     ``edm:FILE.pkl``         a network of Karras et al., read without running what is in the file; with
                              ``?unconditional=FILE.pkl`` a second one, for guidance
     ``diffusers:FOLDER``     a UNet2DModel of diffusers; ``?null=10`` names its label for "none", if it has one
@@ -56,6 +58,10 @@ def load_denoiser(spec: str) -> Denoiser:
         parsed.only()
         folder = parsed.path
         return load_folder(folder, folder.resolve().name)
+    if parsed.target and parsed.kind == "asset":
+        parsed.only()
+        folder = find_asset(parsed.target, "denoiser")
+        return load_folder(folder, folder.name)
     # What reads foreign formats is imported when one is asked for.
     if parsed.target and parsed.kind == "edm":
         from equipoise.diffusion.edm import load_edm  # noqa: PLC0415
@@ -70,7 +76,7 @@ def load_denoiser(spec: str) -> Denoiser:
         if null is not None:
             label = 0 if null == "0" else parse_whole_number(null, f"the label null of {spec!r}")
         return load_diffusers(parsed.path, label)
-    kinds = ["local:DIR", "edm:FILE.pkl", "diffusers:FOLDER"]
+    kinds = ["local:DIR", "asset:NAME", "edm:FILE.pkl", "diffusers:FOLDER"]
     if parse_path(spec, spec).is_dir():
         raise EquipoiseError(f"Unknown denoiser spec {spec!r}. Did you mean 'local:{spec}'?")
     near = did_you_mean(f"{parsed.kind}:", [known.partition(":")[0] + ":" for known in kinds])

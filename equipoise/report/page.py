@@ -11,6 +11,7 @@ from equipoise.audit import Run
 from equipoise.comparing.asking import codes
 from equipoise.files import write_atomically
 from equipoise.report.claims import lay_out
+from equipoise.report.denoiser import lay_denoiser
 from equipoise.report.figures import chart_all, named
 from equipoise.report.findings import findings, progress
 from equipoise.report.gallery import Gallery, hang
@@ -122,6 +123,7 @@ def render(reading: Reading, gallery: Gallery | None = None) -> str:
         sets=[show(reading, drawn) for drawn in reading.counterfactuals],
         grid=next(iter(reading.exhibits.get("grid", ())), None),
         settings=lay_settings(reading),
+        denoiser=lay_denoiser(reading),
         people=lay_people(reading),
         table=tabulate(reading),
         # Where groups have a section, their sizes stand there.

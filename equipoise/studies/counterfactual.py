@@ -39,6 +39,7 @@ from equipoise.studies.counterfactual_sets import (
     train_oracles,
 )
 from equipoise.studies.counterfactual_settings import Settings
+from equipoise.studies.denoiser_quality import denoiser_exhibits
 from equipoise.studies.ladder_claims import about_training, weigh_ladder
 from equipoise.studies.other_settings import measure_others, setting_rows
 from equipoise.studies.own_images import own_images
@@ -88,6 +89,15 @@ def counterfactual(
     denoiser = given or fit_denoiser(
         train, denoiser_recipe(train, asked), out / "denoiser", accelerator=accelerator
     )
+    alone = denoiser_exhibits(
+        denoiser,
+        oracles[0],
+        train,
+        out / "denoiser",
+        count=asked.samples,
+        seed=asked.seed,
+        device=asked.device,
+    )
     images = fitted(train, asked.recipe).subset(asked.originals, asked.seed)
     making = Making(asked, denoiser, oracles, train, out / "counterfactuals")
     sets = {
@@ -128,7 +138,7 @@ def counterfactual(
     evidence = Evidence(run, names, threats, probes, known, own_audit)
     others = measure_others(making, rungs, images, evidence, out / "other-settings")
     claims = [*weigh(evidence), *weigh_settings(others)]
-    exhibits = {
+    exhibits = alone | {
         "settings": setting_rows(others),
         "grid": _grid(sets["exact"], images.subset(GRID, asked.seed), asked, out / "grid.png"),
     }

@@ -36,6 +36,7 @@ class Settings:
         denoiser_width: of its network.
         denoiser_patch: side of the squares of pixels that become its channels.
         denoiser_batch: images in each of its training steps.
+        samples: of the denoiser, which say how good it is by itself, beside images of the split "test" if there is one.
         width: of the neighbourhoods, such as "0.3", in network units, or "18%" of the data's L2 size.
         guidance: of the sampler.
         originals: how many images get counterfactuals, a random sample.
@@ -64,6 +65,7 @@ class Settings:
     denoiser_width: int | None = None
     denoiser_patch: int | None = None
     denoiser_batch: int | None = None
+    samples: int = 1000
     width: str = "18%"
     guidance: float = 2.0
     originals: int = 300

@@ -29,12 +29,16 @@ def counterfactual(
     shift: int = 0,
     flip: bool = False,
     limit: int = 0,
+    held_out: float = 0.15,
+    judgements: int = 50,
+    precision: Literal["float32", "bf16"] = "float32",
     attack_steps: int = 7,
     denoiser: str = "",
     denoiser_steps: int | None = None,
     denoiser_width: int | None = None,
     denoiser_patch: int | None = None,
     denoiser_batch: int | None = None,
+    samples: int = 1000,
     width: str = "18%",
     guidance: float = 2.0,
     originals: int = 300,
@@ -87,6 +91,12 @@ def counterfactual(
         Mirror images at random.
     limit
         Train classifiers on at most so many images, a random sample; 0 for all.
+    held_out
+        Share of these kept for choosing the checkpoint.
+    judgements
+        How many times they are asked, at most.
+    precision
+        bf16 for classifiers trained in mixed precision, where the device has instructions for it.
     attack_steps
         Of projected gradient descent in each step of adversarial training.
     denoiser
@@ -99,6 +109,8 @@ def counterfactual(
         Side of the squares of pixels that become its channels.
     denoiser_batch
         Images in each step of its training.
+    samples
+        Of the denoiser, which say how good it is by itself.
     width
         Of the neighbourhoods: 0.3 for images in [-1, 1], or 18%, a share of the data's own L2 size.
     guidance
@@ -148,7 +160,10 @@ def counterfactual(
         shift=shift,
         flip=flip,
         limit=limit,
+        held_out=held_out,
+        judgements=judgements,
         seed=seed,
+        precision=precision,
     )
     given = {
         "radii": radii,
@@ -170,6 +185,7 @@ def counterfactual(
             denoiser_width=denoiser_width,
             denoiser_patch=denoiser_patch,
             denoiser_batch=denoiser_batch,
+            samples=samples,
             width=width,
             guidance=guidance,
             originals=originals,
