@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from equipoise.audit.memory import Room
+from equipoise.audit.memory import Room, say
 from equipoise.audit.overlap import Reader, Writer
 from equipoise.audit.plan import Plan, Shard
 from equipoise.devices import enough_threads
@@ -93,13 +93,16 @@ def measure_range(
     device: torch.device,
     batch: int,
     skip_broken: bool,
+    tell: Callable[[str], object] = say,
 ) -> int:
     """Measures the given shards, which all cover one range of images, and writes each as soon as it is complete.
+
+    `tell` hears where memory runs out, in a sentence each time.
 
     Returns:
         how many images fit a network call: `batch`, or less where memory ran out.
     """
-    rows, room = range(shards[0].first, shards[0].last), Room(batch)
+    rows, room = range(shards[0].first, shards[0].last), Room(batch, tell)
     batches = list(_read(plan, rows, batch, skip_broken))
     with Writer(done) as writer:
         for shard in shards:
