@@ -3,8 +3,10 @@
 import os
 import pickle
 import shutil
+import signal
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,15 @@ import torch
 from conftest import linear
 from fsspec.implementations.memory import MemoryFileSystem
 from starlette.testclient import TestClient
+from torch import nn
 
 import equipoise as eq
+from equipoise.audit import preparing
 from equipoise.audit.local import measure_range
 from equipoise.audit.plan import make_plan
 from equipoise.classifiers import save_classifier
 from equipoise.cli import main
+from equipoise.cluster import find_cluster
 from equipoise.errors import EquipoiseError
 from equipoise.probes import load_probe
 from equipoise.remote import Here, Mirror, place
@@ -525,6 +530,54 @@ def test_an_s3_store_holds_a_run(store, local, judged, machine, tmp_path, monkey
     store.put_object(Bucket="bucket", Key="some/run/../../x.json", Body=b"{}")
     with pytest.raises(EquipoiseError, match="outside the folder"):
         eq.Run(address)
+
+
+class Mortal(nn.Module):
+    """Kills the process that asks it about several images, once, unless that is the one that made it."""
+
+    def __init__(self, net, marker):
+        super().__init__()
+        # In lists, which no fingerprint looks into.
+        self.net, self.marker, self.born = net, [marker], [os.getpid()]
+
+    def forward(self, images):
+        ours = os.getpid() == self.born[0]
+        if not ours and len(images) > 1 and not self.marker[0].exists():
+            self.marker[0].touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.net(images)
+
+
+@pytest.mark.slow
+def test_workers_of_ray_send_to_an_s3_store(store, judged, machine, tmp_path, monkeypatch):
+    """Workers have folders of their own, as on other machines: all that the driver gets of them comes by the store."""
+    pytest.importorskip("ray")
+    monkeypatch.setattr(preparing, "make_plan", partial(make_plan, size=4))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    marker, address = tmp_path / "killed", "s3://bucket/by/ray"
+    nets = [Mortal(judged[0].net, marker), judged[1].net]
+    asked = [eq.wrap(net, name=f"c{k}") for k, net in enumerate(nets)]
+    alone = eq.audit(asked, "digits", PROBES, tmp_path / "alone", **SETTINGS)
+    machine("worker")
+    cluster = find_cluster("ray")
+    assert cluster is not None
+    with cluster.connected(num_cpus=2, object_store_memory=80 * 2**20):
+        machine("driver")
+        run = eq.audit(
+            asked, "digits", PROBES, address, on="ray", workers=2, cpus_per_worker=1, **SETTINGS
+        )
+    assert marker.exists() and run.record["status"] == "complete"
+    # Bit for bit: no two floating-point numbers share a text.
+    assert repr(rows(run)) == repr(rows(alone))
+    assert run.images().fetchall() == alone.images().fetchall()
+    assert run.pictures(PROBES[1]).fetchall() == alone.pictures(PROBES[1]).fetchall()
+    assert shards(address) == sorted(shard["file"] for shard in alone.record["shards"])
+    sent = [path for path in (tmp_path / "worker").rglob("*.parquet") if "mirror" in path.parts]
+    assert len(sent) == len(shards(address)) == 3 * 5
+    machine("a third")
+    with counted(monkeypatch) as found:
+        again = eq.audit(asked, "digits", PROBES, address, **SETTINGS)
+    assert not found and repr(rows(again)) == repr(rows(alone)) and again.verify() == {}
 
 
 @pytest.mark.slow
