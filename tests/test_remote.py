@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from torch import nn
 
 import equipoise as eq
-from equipoise.audit import preparing
+from equipoise.audit import preparing, verify
 from equipoise.audit.local import measure_range
 from equipoise.audit.plan import make_plan
 from equipoise.classifiers import save_classifier
@@ -240,6 +240,75 @@ def test_another_run_at_the_address_is_refused(judged, address):
     # Once it is gone there, the copy that is here does not count.
     MemoryFileSystem().rm(address, recursive=True)
     eq.audit(judged, "digits", ["standard"], address, seed=1, **SETTINGS)
+
+
+# Damage there
+
+
+def spoil(address, name):
+    path = f"{address}/{name}"
+    data = bytearray(MemoryFileSystem().cat_file(path))
+    data[len(data) // 3] ^= 1
+    MemoryFileSystem().pipe_file(path, bytes(data))
+
+
+def test_verify_reads_what_lies_at_the_address(
+    local, judged, held, machine, monkeypatch, capsys, tmp_path
+):
+    """A flipped bit there under a sound copy here: found, and mended from the copy by the repeated audit."""
+    run = eq.audit(judged, "digits", PROBES, held, **SETTINGS)
+    main(["verify", held])
+    assert f".: run, {len(shards(held))} files, as" in capsys.readouterr().out
+    name, lost = shards(held)[1], shards(held)[3]
+    spoil(held, name)
+    drop(held, lost)
+    assert run.verify() == {name: "its content has changed", lost: "it is gone"}
+    # It has left nothing but the drafts: no file of the cache is newer than the run.
+    assert not list(tmp_path.rglob("lent-*"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["verify", held])
+    assert stopped.value.code == 1
+    assert name[:30] in capsys.readouterr().out
+    with counted(monkeypatch) as found:
+        again = eq.audit(judged, "digits", PROBES, held, **SETTINGS)
+    assert not found and again.verify() == {} and rows(again) == rows(local)
+    machine("another")
+    assert eq.Run(held).verify() == {} and rows(eq.Run(held)) == rows(local)
+
+
+def test_verify_from_a_machine_without_a_copy(local, judged, held, monkeypatch):
+    name = shards(held)[1]
+    spoil(held, name)
+    assert eq.Run(held).verify() == {name: "its content has changed"}
+    with counted(monkeypatch) as found:
+        again = eq.audit(judged, "digits", PROBES, held, **SETTINGS)
+    assert len(found) == 1 and again.verify() == {} and rows(again) == rows(local)
+    assert [item["file"] for item in again.record["repaired"]] == [name]
+
+
+def test_an_unfinished_run_lacks_shards_without_damage(held):
+    system, path = MemoryFileSystem(), f"{held}/run.json"
+    system.pipe_file(path, system.cat_file(path).replace(b'"complete"', b'"running"'))
+    drop(held, shards(held)[0])
+    assert eq.Run(held).verify() == {}
+
+
+def test_a_study_at_an_address_is_verified_whole(held, address, capsys):
+    study = address.replace("/run", "/study")
+    for folder in ("audit", "pairs/0.8"):
+        MemoryFileSystem().copy(held, f"{study}/{folder}", recursive=True)
+    name = shards(held)[2]
+    spoil(f"{study}/pairs/0.8", name)
+    assert eq.Run(study).verify() == {}
+    found = {one.folder: dict(one.damaged) for one in verify(study)}
+    assert found == {"audit": {}, "pairs/0.8": {name: "its content has changed"}}
+    MemoryFileSystem().pipe_file(f"{study}/audit/run.json", b"{")
+    with pytest.raises(SystemExit) as stopped:
+        main(["verify", study])
+    said = capsys.readouterr().err
+    assert (
+        stopped.value.code == 2 and f"Cannot read {study}/audit/run.json: it is not JSON" in said
+    )
 
 
 # The mirror

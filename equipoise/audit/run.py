@@ -24,13 +24,13 @@ from equipoise.audit.plan import IMAGES, pictured_rows
 from equipoise.audit.record import read_record, stays
 from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
+from equipoise.audit.verifying import damaged_shards
 from equipoise.errors import EquipoiseError, did_you_mean
 from equipoise.probes import Adversarial, Standard, Transfer, load_probe
 from equipoise.processes import cores
 from equipoise.remote import place
 from equipoise.store import (
     connect,
-    find_damage,
     is_whole,
     read_alike,
     read_columns,
@@ -66,8 +66,10 @@ class Run:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = find_run(place(folder).read())
-        self.record = read_record(self.folder)
+        self._home = place(folder)
+        self.folder = find_run(self._home.read())
+        with self._home.named():
+            self.record = read_record(self.folder)
         self._connection = connect()
         self._columns: dict[tuple[str, str], dict[str, NDArray]] = {}
         self._shown: dict[tuple[str, ...], dict[str, NDArray]] = {}
@@ -120,18 +122,13 @@ class Run:
 
     def verify(self) -> dict[str, str]:
         """Files of the shards that are not as they were written, and what is wrong with each, such as "its content has
-        changed"; none when all is well. Reads every byte, on all cores. What an unfinished run lacks is no damage.
+        changed"; none when all is well. Reads every byte, on all cores; of a run at an address every byte that lies
+        there. What an unfinished run lacks is no damage.
 
         Repeating the audit measures them again.
         """
-        names = [shard["file"] for shard in self.record["shards"]]
-        if self.record["status"] != "complete":
-            names = [name for name in names if (self.folder / name).exists()]
-        known: dict[Path, bool] = {}
-        inside = [name for name in names if stays(self.folder / name, self.folder, known)]
-        found = find_damage([self.folder / name for name in inside])
-        damaged = {name: found[path] for name in inside if (path := self.folder / name) in found}
-        return damaged | dict.fromkeys(set(names) - set(inside), "it lies outside the folder")
+        inside = "" if self.folder == self._home.local else self.folder.name
+        return damaged_shards(self._home.files(), inside, self.record)
 
     def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
         """Files of the finished shards, in the order of the plan; without a probe all but those of the images."""
