@@ -368,6 +368,21 @@ def test_a_second_audit_set_and_training_are_refused(copy, rung, tmp_path):
     assert files(copy) == before
 
 
+def test_a_second_audit_is_refused_before_it_loads_anything(copy, rung, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "load_classifier", lambda spec: pytest.fail(f"loaded {spec}"))
+    monkeypatch.setattr(preparing, "load_images", lambda spec: pytest.fail(f"loaded {spec}"))
+    with (
+        locks.exclusive(copy, "audit into"),
+        pytest.raises(eq.EquipoiseError, match="is at work there"),
+    ):
+        ask(rung, copy)
+    monkeypatch.undo()
+    # What was made for the lock goes with it where nothing can be loaded.
+    with pytest.raises(eq.EquipoiseError, match=r"there is no folder"):
+        ask("none", tmp_path / "new/and/run")
+    assert not (tmp_path / "new").exists()
+
+
 def test_of_many_at_once_one_works(tmp_path):
     """Sixteen threads take the lock a hundred times in all, and two never hold it together."""
     inside, most, took = [], [], []

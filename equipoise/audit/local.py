@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from equipoise.audit.answers import COMMON_TYPES, IMAGE_TYPES
 from equipoise.audit.memory import Room, say
 from equipoise.audit.overlap import Reader, Writer
 from equipoise.audit.plan import Plan, Shard
@@ -24,25 +25,7 @@ from equipoise.probes import Request
 from equipoise.store import write_shard
 from equipoise.streams import digest
 
-__all__ = ["COMMON_TYPES", "IMAGE_TYPES", "measure_range", "run_local"]
-
-IMAGE_TYPES = {
-    "id": "VARCHAR",
-    "label": "INTEGER",
-    "group": "VARCHAR",
-    "digest": "VARCHAR",
-    "picture": "BLOB",
-}
-"""The columns of the images' own shards."""
-
-COMMON_TYPES = {
-    "classifier": "VARCHAR",
-    "probe": "VARCHAR",
-    "id": "VARCHAR",
-    "label": "INTEGER",
-    "group": "VARCHAR",
-}
-"""The columns that every measurement begins with."""
+__all__ = ["measure_range", "run_local"]
 
 
 def run_local(

@@ -6,7 +6,7 @@ the shards that were finished.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from equipoise.audit.answers import IMAGE_TYPES, astray, check_facts, check_images, types_of
 from equipoise.audit.claims import Claim, read_claims, read_study
 from equipoise.audit.exhibits import Row, read_exhibits
 from equipoise.audit.human import human_claims
@@ -26,7 +27,7 @@ from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
 from equipoise.audit.verifying import damaged_shards
 from equipoise.errors import EquipoiseError, did_you_mean
-from equipoise.probes import Adversarial, Standard, Transfer, load_probe
+from equipoise.probes import Adversarial, Probe, Standard, Transfer, load_probe
 from equipoise.processes import cores
 from equipoise.remote import place
 from equipoise.store import (
@@ -166,7 +167,9 @@ class Run:
             raise EquipoiseError(
                 f"The run {self.folder} has no measurements yet. Repeat its audit to finish it."
             )
-        relation = read_alike(self._connection, files) if probe else self._joined()
+        relation = (
+            read_alike(self._connection, files, types_of(probe)) if probe else self._joined()
+        )
         return relation.select(*[_quoted(c) for c in relation.columns if c not in _PICTURES])
 
     def _joined(self) -> "DuckDBPyRelation":
@@ -177,11 +180,14 @@ class Run:
             for name, kind in load_probe(spec).types.items():
                 if kinds.setdefault(name, kind) != kind:
                     renamed.setdefault(spec, []).append(name)
+        answered = [spec for spec in self.probes if self.shards(spec)]
         if not renamed:
-            return read_shards(self._connection, self.shards())
+            types = {name: kind for spec in answered for name, kind in types_of(spec).items()}
+            return read_shards(self._connection, self.shards(), types)
         parts = []
-        for k, spec in enumerate(spec for spec in self.probes if self.shards(spec)):
-            part, kind = read_alike(self._connection, self.shards(spec)), spec.partition(":")[0]
+        for k, spec in enumerate(answered):
+            part = read_alike(self._connection, self.shards(spec), types_of(spec))
+            kind = spec.partition(":")[0]
             listed = [
                 f"{_quoted(c)} AS {_quoted(f'{kind}_{c}')}"
                 if c in renamed.get(spec, ())
@@ -194,11 +200,15 @@ class Run:
 
     def images(self) -> "DuckDBPyRelation":
         """The images that were audited: id, label, group, a digest of the pixels, and a PNG of those pictured."""
-        return read_alike(self._connection, self.shards(IMAGES))
+        return read_alike(self._connection, self.shards(IMAGES), IMAGE_TYPES)
 
     def pictures(self, probe: str, classifiers: Sequence[str] | None = None) -> "DuckDBPyRelation":
         """Rows of `probe` that have a picture, with `picture`, `change` (PNG) and `amplification`; of all classifiers
         or of some."""
+        if "picture" not in types_of(probe):
+            raise EquipoiseError(
+                f"Cannot show pictures of the probe {probe!r}: it makes none. Ask for those of another probe."
+            )
         about = self.record["data"]
         rows = sorted(pictured_rows(about["images"], about["pictures"]))
         # The other shards have none: only these are opened.
@@ -210,7 +220,7 @@ class Run:
             and bisect_left(rows, shard["first"]) < bisect_left(rows, shard["last"])
             and (path := self._paths.get(shard["file"]))
         ]
-        relation = read_alike(self._connection, files or self.shards(probe)[:1])
+        relation = read_alike(self._connection, files or self.shards(probe)[:1], types_of(probe))
         return relation.filter("picture IS NOT NULL")
 
     def columns(self, probe: str, classifier: str) -> dict[str, NDArray]:
@@ -219,7 +229,7 @@ class Run:
         key = (probe, classifier)
         if key not in self._columns:
             files = self.shards(probe, classifier)
-            self._columns[key] = self._read(files) if files else {}
+            self._columns[key] = self._read(files, types_of(probe)) if files else {}
         return dict(self._columns[key])
 
     def read(self) -> None:
@@ -228,7 +238,7 @@ class Run:
         with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(lambda key: self.columns(*key), asked))
 
-    def _read(self, files: Sequence[Path]) -> dict[str, NDArray]:
+    def _read(self, files: Sequence[Path], types: Mapping[str, str]) -> dict[str, NDArray]:
         """The columns of shards of one probe and classifier. What is known of the images is read once for all that are
         as far as each other, since shards of one range are of the same images."""
         # A cursor of its own, so that several threads can read at once.
@@ -236,8 +246,10 @@ class Run:
         ranges = tuple(path.stem.rpartition("-")[0] for path in files)
         with self._showing:
             if ranges not in self._shown:
-                self._shown[ranges] = read_columns(connection, files, _OF_IMAGES.__contains__)
-        answers = read_columns(connection, files, lambda name: name not in _NO_ANSWERS)
+                shown = read_columns(connection, files, _OF_IMAGES.__contains__, types)
+                check_images(shown, len(self.record["data"].get("classes", ())))
+                self._shown[ranges] = shown
+        answers = read_columns(connection, files, lambda name: name not in _NO_ANSWERS, types)
         return self._shown[ranges] | answers
 
     @cached_property
@@ -247,20 +259,30 @@ class Run:
         for spec in self.probes:
             probe = load_probe(spec).recalled(self.record["probe_facts"].get(spec, {}))
             for classifier in self.classifiers:
-                columns = self.columns(spec, classifier)
-                for metric in probe.metrics(columns) if columns else []:
-                    found = estimate(metric, seed=self.record["seed"])
-                    rows.append(
-                        Statistic(
-                            classifier,
-                            spec,
-                            metric.name,
-                            **asdict(found),
-                            unit=metric.unit,
-                            better=metric.better,
-                        )
-                    )
+                if columns := self.columns(spec, classifier):
+                    with astray(f"the metrics of {spec!r} about {classifier!r}"):
+                        rows += self._estimates(spec, probe, columns, classifier)
         return tuple(rows)
+
+    def _estimates(
+        self, spec: str, probe: Probe, columns: Mapping[str, NDArray], classifier: str
+    ) -> list[Statistic]:
+        """Every metric of one probe for one classifier."""
+        found = [
+            (metric, estimate(metric, seed=self.record["seed"]))
+            for metric in probe.metrics(columns)
+        ]
+        return [
+            Statistic(
+                classifier,
+                spec,
+                metric.name,
+                **asdict(value),
+                unit=metric.unit,
+                better=metric.better,
+            )
+            for metric, value in found
+        ]
 
     def summary(self) -> tuple[Statistic, ...]:
         """Every metric of every probe for every classifier, with its 95 % interval.
@@ -280,13 +302,12 @@ class Run:
             transfer = transfers.get(threat)
             for name in self.classifiers:
                 if columns := self.columns(spec, name):
-                    found += examine(
-                        name,
-                        spec,
-                        columns,
-                        standard=self.columns(standard, name) if standard else {},
-                        transfer=self.columns(transfer, name) if transfer else {},
-                    )
+                    known = {
+                        "standard": self.columns(standard, name) if standard else {},
+                        "transfer": self.columns(transfer, name) if transfer else {},
+                    }
+                    with astray(f"how far {spec!r} about {name!r} can be trusted"):
+                        found += examine(name, spec, columns, **known)
         return tuple(found)
 
     def soundness(self) -> tuple[Soundness, ...]:
@@ -319,12 +340,13 @@ class Run:
         paths = self.shards(probe, classifier)
         # Read once: change none of them.
         unread = [path for path in paths if path not in self._facts]
-        self._facts.update(zip(unread, read_facts(unread), strict=True))
+        for path, facts in zip(unread, read_facts(unread), strict=True):
+            self._facts[path] = dict(check_facts(facts, path))
         return [self._facts[path] for path in paths]
 
     def broken(self) -> list[Sequence[str]]:
         """Id and reason of every image that could not be read and was left out."""
-        return [item for facts in self.facts(IMAGES) for item in facts["broken"]]
+        return [item for facts in self.facts(IMAGES) for item in facts.get("broken", ())]
 
 
 def _quoted(name: str) -> str:

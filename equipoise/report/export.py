@@ -23,6 +23,7 @@ from equipoise.report.figure import Figure
 from equipoise.report.figures import chart_all, complete
 from equipoise.report.reading import Reading
 from equipoise.report.tables import builders, tables
+from equipoise.store import fetch_rows
 from equipoise.streams import digest
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def formulas(relation: "DuckDBPyRelation") -> int:
         for column, kind in _columns(relation)
         if kind == "VARCHAR"
     ]
-    return relation.aggregate(" + ".join(counts) or "0").fetchall()[0][0]
+    return fetch_rows(relation.aggregate(" + ".join(counts) or "0"))[0][0]
 
 
 def _columns(relation: "DuckDBPyRelation") -> list[tuple[str, str]]:
