@@ -1,11 +1,11 @@
 """Runs behind an address: the same as in a folder, whatever dies on the way, and nothing written outside the mirror."""
 
+import contextlib
 import os
 import pickle
 import shutil
 import signal
 import sys
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from equipoise.classifiers import save_classifier
 from equipoise.cli import main
 from equipoise.cluster import find_cluster
 from equipoise.errors import EquipoiseError
+from equipoise.locks import exclusive
 from equipoise.probes import load_probe
 from equipoise.remote import Here, Mirror, place
 from equipoise.remote import mirror as copying
@@ -86,7 +87,7 @@ def shards(address):
     return sorted(name for name in Mirror(address).names() if name.endswith(".parquet"))
 
 
-@contextmanager
+@contextlib.contextmanager
 def counted(monkeypatch, total=None):
     """The shards that are measured meanwhile; after `total` of them the process is killed."""
     found = []
@@ -477,6 +478,64 @@ def test_verbs_that_need_a_folder_refuse_an_address(command, tmp_path, monkeypat
     said = capsys.readouterr().err
     assert stop.value.code == 2 and said.count("\n") == 1 and "s3://b/x" in said
     assert not list(tmp_path.iterdir())
+
+
+def footless(shard):
+    """With nonsense where it says which columns it has."""
+    data = bytearray(shard)
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    data[start : start + 8] = b"\xff" * 8
+    return bytes(data)
+
+
+SPOILT = {
+    "run.json is cut short": ("run.json", lambda data: data[:50]),
+    "run.json lacks something": ("run.json", lambda data: b'{"schema": 3}'),
+    "claims": ("claims.json", lambda data: b'{"run": 3}'),
+    "a shard": ("shards/standard", footless),
+    "a shard that is none": (
+        "shards/images",
+        lambda data: b"PAR1" + bytes(len(data) - 8) + b"PAR1",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", SPOILT)
+def test_messages_name_the_address_and_not_the_copy(fault, held, judged, machine, capsys):
+    start, change = SPOILT[fault]
+    system, root = MemoryFileSystem(), held.removeprefix("memory:/")
+    system.pipe_file(f"{root}/claims.json", b"{}")
+    for path in system.find(root):
+        if path.removeprefix(f"{root}/").startswith(start):
+            system.pipe_file(path, change(system.cat_file(path)))
+    said = []
+    for verb in ("report", "verify", "compare", "export --table summary --out x.csv"):
+        words = verb.split()
+        with contextlib.suppress(SystemExit):
+            main([words[0], held, *words[1:]])
+        said.append(capsys.readouterr().err)
+    for ask in (
+        lambda: eq.Run(held).table("none"),
+        lambda: eq.Run(held).claims(),
+        lambda: eq.Run(held).facts("images"),
+        lambda: eq.audit(judged, "digits", PROBES, held, seed=1, **SETTINGS),
+        lambda: eq.audit(judged, "digits", PROBES, held, **SETTINGS),
+    ):
+        try:
+            ask()
+        except EquipoiseError as error:
+            said.append(str(error))
+    said.append(capsys.readouterr().err)
+    assert sum(held in text for text in said) >= 2, said
+    assert not [text for text in said if str(machine("cache")) in text]
+
+
+def test_who_works_at_an_address_is_said_of_the_address(judged, address):
+    with (
+        exclusive(place(address).pull(), "audit into"),
+        pytest.raises(EquipoiseError, match=f"Cannot audit into {address}: process"),
+    ):
+        eq.audit(judged, "digits", PROBES, address, **SETTINGS)
 
 
 # The verbs

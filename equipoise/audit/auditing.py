@@ -127,12 +127,13 @@ def _carry_out(asked: Asked, *, shown: bool) -> None:
         ) as progress:
 
             def done(shard: Shard) -> None:
-                refuse_vanished(home.local)
+                refuse_vanished(home)
                 progress.advance(f"{shard.classifier or ''} {shard.probe}".strip())
 
             record["machine"] |= _measure(asked, missing, done)
         # What workers elsewhere have sent is not here yet.
-        refuse_vanished(home.pull(shown=shown), plan)
+        home.pull(shown=shown)
+        refuse_vanished(home, plan)
         _keep(home, record | {"status": "complete", "finished": now()})
 
 

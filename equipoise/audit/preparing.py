@@ -152,11 +152,12 @@ def look_around(asked: Asked) -> tuple[list[Shard], dict[str, Any] | None]:
         EquipoiseError: for a folder with another run, images left out that may not be, a classifier that fails its
             preflight.
     """
-    plan, folder, record = asked.plan, asked.home.local, asked.record
-    before = _earlier(asked.home, record)
-    missing, record["repaired"] = survey(plan, folder, before)
-    if not asked.skip_broken:
-        _refuse_broken(plan, folder, missing)
+    plan, home, record = asked.plan, asked.home, asked.record
+    with home.named():
+        before = _earlier(home, record)
+        missing, record["repaired"] = survey(plan, home, before)
+        if not asked.skip_broken:
+            _refuse_broken(plan, home.local, missing)
     record["classifiers"] = {
         name: _describe(name, classifier, plan, asked.device, before)
         for name, classifier in plan.classifiers.items()

@@ -6,13 +6,14 @@ the shards that were finished.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from numpy.typing import NDArray
 
@@ -56,6 +57,23 @@ def find_run(folder: Path) -> Path:
     return inside if studied else folder
 
 
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
+
+def _named(
+    method: Callable[Concatenate["Run", Given], Answer],
+) -> Callable[Concatenate["Run", Given], Answer]:
+    """`method`, whose errors name the address of the run where it has one."""
+
+    @wraps(method)
+    def call(run: "Run", *args: Given.args, **settings: Given.kwargs) -> Answer:
+        with run.named():
+            return method(run, *args, **settings)
+
+    return call
+
+
 class Run:
     """A run on disk, or behind an address such as ``s3://bucket/run``, which is fetched first (`equipoise.remote`).
 
@@ -79,9 +97,18 @@ class Run:
 
     def __repr__(self) -> str:
         return (
-            f"Run({str(self.folder)!r}: {len(self.classifiers)} classifiers, {len(self.probes)} probes, "
+            f"Run({self.where!r}: {len(self.classifiers)} classifiers, {len(self.probes)} probes, "
             f"{self.record['data']['images']} images, {self.record['status']})"
         )
+
+    @property
+    def where(self) -> str:
+        """Its folder, or its address, as messages name it."""
+        return str(self.folder).replace(str(self._home.local), str(self._home), 1)
+
+    def named(self) -> AbstractContextManager[None]:
+        """Errors of the block name the address of the run, where it has one, not the copy of it on this machine."""
+        return self._home.named()
 
     @property
     def classifiers(self) -> tuple[str, ...]:
@@ -107,7 +134,7 @@ class Run:
         for path in paths.values():
             if not stays(path, self.folder, known):
                 raise EquipoiseError(
-                    f"Cannot read the run {str(self.folder)!r}: its shard {path} is a link out of the folder. Put the "
+                    f"Cannot read the run {self.where!r}: its shard {path} is a link out of the folder. Put the "
                     "file itself there."
                 )
         return {name: path for name, path in paths.items() if is_whole(path)}
@@ -131,6 +158,7 @@ class Run:
         inside = "" if self.folder == self._home.local else self.folder.name
         return damaged_shards(self._home.files(), inside, self.record)
 
+    @_named
     def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
         """Files of the finished shards, in the order of the plan; without a probe all but those of the images."""
         key = (probe, classifier)
@@ -144,6 +172,7 @@ class Run:
             ]
         return list(self._listed[key])
 
+    @_named
     def table(self, probe: str | None = None) -> "DuckDBPyRelation":
         """The measurements: one row for each classifier, probe and image.
 
@@ -160,12 +189,12 @@ class Run:
         """
         if probe is not None and probe not in self.probes:
             raise EquipoiseError(
-                f"The run {self.folder} has no probe {probe!r}. {did_you_mean(probe, self.probes)}"
+                f"The run {self.where} has no probe {probe!r}. {did_you_mean(probe, self.probes)}"
             )
         files = self.shards(probe)
         if not files:
             raise EquipoiseError(
-                f"The run {self.folder} has no measurements yet. Repeat its audit to finish it."
+                f"The run {self.where} has no measurements yet. Repeat its audit to finish it."
             )
         relation = (
             read_alike(self._connection, files, types_of(probe)) if probe else self._joined()
@@ -198,10 +227,12 @@ class Run:
             parts.append(f"SELECT * FROM part_{k}")
         return self._connection.sql(" UNION ALL BY NAME ".join(parts))
 
+    @_named
     def images(self) -> "DuckDBPyRelation":
         """The images that were audited: id, label, group, a digest of the pixels, and a PNG of those pictured."""
         return read_alike(self._connection, self.shards(IMAGES), IMAGE_TYPES)
 
+    @_named
     def pictures(self, probe: str, classifiers: Sequence[str] | None = None) -> "DuckDBPyRelation":
         """Rows of `probe` that have a picture, with `picture`, `change` (PNG) and `amplification`; of all classifiers
         or of some."""
@@ -223,6 +254,7 @@ class Run:
         relation = read_alike(self._connection, files or self.shards(probe)[:1], types_of(probe))
         return relation.filter("picture IS NOT NULL")
 
+    @_named
     def columns(self, probe: str, classifier: str) -> dict[str, NDArray]:
         """The columns of one probe of one classifier as arrays, without its pictures and without what is the same in
         every row. They are read once: change none of them."""
@@ -315,24 +347,29 @@ class Run:
         `equipoise.audit.soundness`; those that warn have a remedy."""
         return self._soundness
 
+    @_named
     def claims(self) -> tuple[Claim, ...]:
         """The claims that a study wrote into the run, with their verdicts; none for a plain audit. Where people were
         asked, those of the study of counterfactuals end with what they saw."""
         seen = self.people() if self.study() == "counterfactual" else None
         return read_claims(self.folder) + (human_claims(seen) if seen else ())
 
+    @_named
     def study(self) -> str | None:
         """The study whose claims are in the run; None for a plain audit."""
         return read_study(self.folder)
 
+    @_named
     def exhibits(self) -> dict[str, list[Row]]:
         """What a study measured beside the run's images, as rows by name; nothing for a plain audit."""
         return read_exhibits(self.folder)
 
+    @_named
     def people(self) -> Seen | None:
         """What people said they saw in the run's pictures; None where nobody was asked."""
         return read_people(self.folder)
 
+    @_named
     def facts(
         self, probe: str | None = None, classifier: str | None = None
     ) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ def write_pictures(run: Run, folder: str | Path, *, exact: bool = False) -> int:
         rows.append((file, called, group, name, shows, classifier, said))
     if not rows:
         raise EquipoiseError(
-            f"Cannot write pictures of {run.folder}: it kept none. Audit with --pictures above 0."
+            f"Cannot write pictures of {run.where}: it kept none. Audit with --pictures above 0."
         )
     table = relation_of(dict.fromkeys(COLUMNS, "VARCHAR"), rows)
     write_relation(table, folder / "metadata.csv", exact=exact)

@@ -74,7 +74,7 @@ def choose(run: Run, *, per_kind: int = PER_KIND, seed: int = 0) -> list[Questio
     """
     if run.record["status"] != "complete":
         raise EquipoiseError(
-            f"Cannot ask people about the run {str(run.folder)!r}: its audit has not finished, and what they are "
+            f"Cannot ask people about the run {run.where!r}: its audit has not finished, and what they are "
             "asked about is drawn from the whole. Wait for it, or repeat its command."
         )
     probes = {spec: load_probe(spec) for spec in run.probes}
@@ -97,7 +97,7 @@ def choose(run: Run, *, per_kind: int = PER_KIND, seed: int = 0) -> list[Questio
         chosen += _pick([by_kind[kind][k] for k in shuffled], per_kind, used)
     if not chosen:
         raise EquipoiseError(
-            f"Cannot ask people about the run {str(run.folder)!r}: it keeps no pictures. Audit with --pictures 48."
+            f"Cannot ask people about the run {run.where!r}: it keeps no pictures. Audit with --pictures 48."
         )
     return _alike(chosen if made is None else _fetched(made, chosen))
 
