@@ -530,6 +530,14 @@ def test_messages_name_the_address_and_not_the_copy(fault, held, judged, machine
     assert not [text for text in said if str(machine("cache")) in text]
 
 
+def test_the_live_page_names_the_address(held, machine):
+    home = place(held)
+    served = TestClient(application(home.pull(), home), base_url="http://127.0.0.1:8321")
+    (home.local / "run.json").write_text("{")
+    said = served.get("/").text + served.get("/progress").text
+    assert f"Cannot read {held}/run.json" in said and str(machine("cache")) not in said
+
+
 def test_who_works_at_an_address_is_said_of_the_address(judged, address):
     with (
         exclusive(place(address).pull(), "audit into"),
