@@ -21,7 +21,7 @@ NAME = ".equipoise.lock"
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path, work: str) -> Iterator[None]:
+def exclusive(folder: Path, work: str, named: object = None) -> Iterator[None]:
     """Keeps others out of `folder` for the length of the block.
 
     Where the file system has no locks, a line on standard error says so, and the block goes on without one.
@@ -29,6 +29,7 @@ def exclusive(folder: Path, work: str) -> Iterator[None]:
     Arguments:
         folder: made if it is not there.
         work: what is done there, as in "audit into", for the message.
+        named: what the message calls the folder where another is at work there; the folder when None.
 
     Raises:
         EquipoiseError: when another process, or another thread, works there; when the folder cannot be written.
@@ -37,7 +38,7 @@ def exclusive(folder: Path, work: str) -> Iterator[None]:
     from filelock import FileLock, Timeout  # noqa: PLC0415
 
     path = folder / NAME
-    made = not folder.exists()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -51,8 +52,8 @@ def exclusive(folder: Path, work: str) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise EquipoiseError(
-            f"Cannot {work} {folder}: {_holder(path)} is at work there. Wait until it is done or end it, then repeat "
-            "the command; or choose another folder."
+            f"Cannot {work} {named or folder}: {_holder(path)} is at work there. Wait until it is done or end "
+            "it, then repeat the command; or choose another folder."
         ) from None
     except (OSError, NotImplementedError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -70,8 +71,8 @@ def exclusive(folder: Path, work: str) -> Iterator[None]:
         # While it is still locked: who opened it before finds it gone and opens the next one.
         with contextlib.suppress(OSError):
             path.unlink()
-            if made:  # and nothing was written
-                folder.rmdir()
+            for place in made:  # as long as nothing was written
+                place.rmdir()
         lock.release()
 
 

@@ -3,7 +3,6 @@
 import datetime
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 __all__ = ["note_repairs"]
@@ -13,12 +12,12 @@ _NAMED = 3
 
 
 def note_repairs(
-    folder: Path, damaged: Mapping[str, str], before: Mapping[str, Any] | None
+    where: object, damaged: Mapping[str, str], before: Mapping[str, Any] | None
 ) -> list[dict[str, str]]:
     """What the record says of repairs: ``file``, ``reason`` and when it was ``found``, in UTC; earlier ones included.
 
     Arguments:
-        folder: of the files.
+        where: the files are, for the line.
         damaged: what is wrong with each, as a clause: "its content has changed".
         before: the record as it was; None without one.
     """
@@ -27,7 +26,7 @@ def note_repairs(
         more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
         files = "1 file is" if len(damaged) == 1 else f"{len(damaged)} files are"
         print(
-            f"equipoise: in {folder} {files} not as written, and to be made again: {named}{more}.",
+            f"equipoise: in {where} {files} not as written, and to be made again: {named}{more}.",
             file=sys.stderr,
         )
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -14,13 +14,16 @@ import struct
 from pathlib import Path
 from typing import IO
 
-__all__ = ["BLANK", "CHECKSUM", "SHARD", "damage", "is_named", "kept", "seal"]
+__all__ = ["BLANK", "CHECKSUM", "GONE", "SHARD", "damage", "is_named", "kept", "seal"]
 
 SHARD, CHECKSUM = "shard", "checksum"
 """Keys of the pairs."""
 
 BLANK = "0" * 64
 """What a shard is written with in place of its checksum."""
+
+GONE = "it is gone"
+"""What is wrong with a shard that is not there."""
 
 _BLOCK = 1 << 20
 
@@ -64,7 +67,7 @@ def damage(path: Path) -> str | None:
         with path.open("rb") as file:
             return _difference(file, path.name)
     except FileNotFoundError:
-        return "it is gone"
+        return GONE
     except OSError as error:
         return f"it cannot be read ({error.strerror or error})"
 

@@ -29,9 +29,19 @@ if TYPE_CHECKING:
 _FACTS = "equipoise"
 """The key under which a shard keeps what it took."""
 
+MOST_ROWS = 2**16
+"""Of a shard; an audit writes 512 at most. A few bytes can say that there are a thousand million."""
+
+LONGEST_TEXT = 2**16
+"""Bytes of a text in a shard."""
+
+LONGEST_LIST = 2**12
+"""Numbers of a list that is read as a row of an array; longer ones are read as they are."""
+
 __all__ = [
     "arrays",
     "connect",
+    "fetch_rows",
     "find_damage",
     "is_whole",
     "lists",
@@ -120,28 +130,97 @@ def _reading() -> Iterator[None]:
 
     try:
         yield
-    except duckdb.Error as error:
-        reason = str(error).partition("\n")[0].rstrip(" .:")
+    except EquipoiseError:
+        raise
+    # Of damaged bytes its C++ can throw what has no class of its own in Python.
+    except (duckdb.Error, RuntimeError, ValueError, LookupError, MemoryError) as error:
+        # What it makes of Ctrl-C.
+        if str(error) == "Query interrupted":
+            raise
+        reason = str(error).partition("\n")[0].rstrip(" .:") or type(error).__name__
         raise EquipoiseError(
             f"Cannot read the shards: {reason}. equipoise verify FOLDER lists what is damaged; repeating the command "
             "that wrote the folder makes it again."
         ) from error
 
 
-def read_shards(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "DuckDBPyRelation":
-    """The rows of all shards, as a lazy relation; columns that only some shards have are NULL in the others."""
+def read_shards(
+    connection: "DuckDBPyConnection",
+    paths: Sequence[Path],
+    types: Mapping[str, str] | None = None,
+) -> "DuckDBPyRelation":
+    """The rows of all shards, as a lazy relation; columns that only some shards have are NULL in the others.
+
+    Arguments:
+        connection: to read with.
+        paths: at least one.
+        types: the SQL types of the columns there must be, and no others; any when None.
+
+    Raises:
+        EquipoiseError: for a damaged shard, where DuckDB finds it damaged, and for other columns.
+    """
     with _reading():
-        return connection.read_parquet([str(path) for path in paths], union_by_name=True)
+        names = [str(path) for path in paths]
+        if types is None:
+            return connection.read_parquet(names, union_by_name=True)
+        found = connection.read_parquet(names, union_by_name=True, file_row_number=True)
+        return _expected(found, types)
 
 
-def read_alike(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> "DuckDBPyRelation":
-    """The rows of shards that all have the same columns, as a lazy relation: the first one tells which."""
+def read_alike(
+    connection: "DuckDBPyConnection",
+    paths: Sequence[Path],
+    types: Mapping[str, str] | None = None,
+) -> "DuckDBPyRelation":
+    """The rows of shards that all have the same columns, as a lazy relation: the first one tells which. Otherwise like
+    `read_shards`."""
     with _reading():
-        return connection.read_parquet([str(path) for path in paths])
+        names = [str(path) for path in paths]
+        if types is None:
+            return connection.read_parquet(names)
+        return _expected(connection.read_parquet(names, file_row_number=True), types)
+
+
+def _expected(found: "DuckDBPyRelation", types: Mapping[str, str]) -> "DuckDBPyRelation":
+    """`found`, which has the column ``file_row_number`` too, once it has the columns that it should have; reading more
+    rows than a shard has is an error."""
+    kinds = dict(zip(found.columns, map(str, found.types), strict=True))
+    del kinds["file_row_number"]
+    _compare(kinds, types)
+    return found.filter(_bounded({})).select(*[_quoted(name) for name in kinds])
+
+
+def _bounded(kinds: Mapping[str, str]) -> str:
+    """SQL of a condition that holds for every row of a shard, and is an error for others.
+
+    Arguments:
+        kinds: the SQL types of the columns that are read.
+    """
+    short = [
+        f"coalesce(strlen({_quoted(name)}), 0) <= {LONGEST_TEXT}"
+        for name, kind in kinds.items()
+        if kind == "VARCHAR"
+    ]
+    held = " AND ".join([f"file_row_number < {MOST_ROWS}", *short])
+    return f"({held}) OR error('there are more rows, or longer texts, than a shard has')"
+
+
+def _compare(kinds: Mapping[str, str], types: Mapping[str, str]) -> None:
+    """Refuses columns that are not those that there should be."""
+    if dict(kinds) != dict(types):
+        name = next(iter(sorted(kinds.items() ^ dict(types).items())))[0]
+        raise EquipoiseError(
+            f"Cannot read the shards: their column {name[:100]!r} is {kinds.get(name, 'missing')[:100]}, where it "
+            f"should be {types.get(name, 'none at all')}. equipoise verify FOLDER lists what is damaged; repeating the "
+            "command that wrote the folder makes it again."
+        )
 
 
 def read_columns(
-    connection: "DuckDBPyConnection", paths: Sequence[Path], wanted: Callable[[str], bool]
+    connection: "DuckDBPyConnection",
+    paths: Sequence[Path],
+    wanted: Callable[[str], bool],
+    types: Mapping[str, str] | None = None,
 ) -> dict[str, NDArray]:
     """Some columns of shards, which all have the same, as `arrays` has them. Lists are the rows of one array where all
     have one length and none is missing.
@@ -150,21 +229,29 @@ def read_columns(
         connection: to read with.
         paths: at least one.
         wanted: whether a column of that name is; at least one is.
+        types: the SQL types of the columns there must be, and no others; any when None.
 
     Raises:
-        EquipoiseError: for a damaged shard, where DuckDB finds it damaged.
+        EquipoiseError: for a damaged shard, where DuckDB finds it damaged, and for other columns.
     """
     with _reading():
-        return _read_columns(connection, paths, wanted)
+        return _read_columns(connection, paths, wanted, types)
 
 
 def _read_columns(
-    connection: "DuckDBPyConnection", paths: Sequence[Path], wanted: Callable[[str], bool]
+    connection: "DuckDBPyConnection",
+    paths: Sequence[Path],
+    wanted: Callable[[str], bool],
+    types: Mapping[str, str] | None,
 ) -> dict[str, NDArray]:
     first = connection.read_parquet(str(paths[0]))
     kinds = dict(zip(first.columns, map(str, first.types), strict=True))
+    if types is not None:
+        _compare(kinds, types)
     names = [name for name in kinds if wanted(name)]
-    shards = f"read_parquet([{', '.join(_literal(str(path)) for path in paths)}])"
+    listed = ", ".join(_literal(str(path)) for path in paths)
+    bounded = _bounded({name: kinds[name] for name in names})
+    shards = f"read_parquet([{listed}], file_row_number = true) WHERE {bounded}"
     # Each list as an object of its own would take longer than everything else.
     sizes = _lengths(first, [name for name in names if kinds[name].endswith("[]")])
     columns = {name: f"len({_quoted(name)})" if name in sizes else _quoted(name) for name in names}
@@ -188,7 +275,11 @@ def _lengths(shard: "DuckDBPyRelation", names: Sequence[str]) -> dict[str, int]:
         return {}
     longest = shard.aggregate(", ".join(f"max(len({_quoted(name)}))" for name in names))
     (found,) = longest.fetchall()
-    return {name: size for name, size in zip(names, found, strict=True) if size}
+    return {
+        name: size
+        for name, size in zip(names, found, strict=True)
+        if size and size <= LONGEST_LIST
+    }
 
 
 def arrays(found: "DuckDBPyRelation | DuckDBPyConnection") -> dict[str, NDArray]:
@@ -204,6 +295,16 @@ def arrays(found: "DuckDBPyRelation | DuckDBPyConnection") -> dict[str, NDArray]
             plain[missing] = np.nan if numeric else None
         columns[name] = plain
     return columns
+
+
+def fetch_rows(found: "DuckDBPyRelation | DuckDBPyConnection") -> list[tuple[Any, ...]]:
+    """The rows, a missing value as None.
+
+    Raises:
+        EquipoiseError: for a damaged shard, where DuckDB finds it damaged.
+    """
+    with _reading(), unbroken():
+        return found.fetchall()
 
 
 def lists(column: NDArray) -> tuple[NDArray[np.bool_], NDArray]:

@@ -642,12 +642,31 @@ def _read_run(data: bytes, folder: Path) -> None:
 
 
 def _make_run_json(seed: random.Random, made: Any) -> bytes:
-    """Records spoilt, shards as they are: what is in a shard is the store's matter."""
+    """Records spoilt, shards as they are."""
     names = [name for name in made if name.endswith(".json")]
     spoilt = dict(made)
     for name in {seed.choice([*names, "run.json"]) for _ in range(2)}:
         spoilt[name] = spoil_json(json.loads(made[name]), seed)
     return pickle.dumps(spoilt)
+
+
+def _make_shards(seed: random.Random, made: Any) -> bytes:
+    from spoilt_shards import spoil_shards
+
+    return spoil_shards(seed, made, spoil, spoil_json)
+
+
+def _spoilable() -> dict[str, bytes]:
+    from spoilt_shards import made_run
+
+    return made_run()
+
+
+def _read_shards(data: bytes, folder: Path) -> None:
+    from spoilt_shards import read_everything
+
+    _put(data, folder)
+    read_everything(folder)
 
 
 def _read_page(data: bytes, folder: Path) -> None:
@@ -928,6 +947,8 @@ READERS = {
         Reader("mappings of benchmarks", _make_folder, _read_mappings, _mappings),
         Reader("run.json, claims, exhibits", _make_run_json, _read_run, _run),
         Reader("pages of runs", _make_run_json, _read_page, _run, 0.5),
+        Reader("shards of runs", _make_shards, _read_shards, _spoilable),
+        Reader("pages of spoilt shards", _make_shards, _read_page, _spoilable, 0.5),
         Reader("set.json", _make_set_json, _read_set, _set),
         Reader("people.sqlite", _make_people, _read_people, _people),
         Reader("what browsers send", _of_json, _read_body, _bodies, warm=False),

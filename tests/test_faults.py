@@ -24,7 +24,7 @@ from test_counterfactual_sets import brightness_oracle, grey_set, same_content, 
 
 import equipoise as eq
 from equipoise import locks
-from equipoise.audit import auditing, preparing
+from equipoise.audit import auditing, preparing, verify
 from equipoise.classifiers import save_classifier
 from equipoise.cli import main
 from equipoise.counterfactuals import CounterfactualSet, make_set, making
@@ -245,6 +245,48 @@ def test_the_command_line_lists_damaged_files(copy, tmp_path, capsys):
     assert "same-00000" in capsys.readouterr().out
 
 
+def test_verify_lists_every_run_and_set_of_a_study(copy, tmp_path, capsys):
+    study = tmp_path / "study"
+    for place in ("audit", "pairs/0.8", "pairs/0.95"):
+        shutil.copytree(copy, study / place)
+    made = make_set(grey_set(), sampler(), study / "counterfactuals")
+    main(["verify", str(study)])
+    said = capsys.readouterr().out.splitlines()
+    shards, pieces = len(eq.Run(copy).record["shards"]), len(made.record["shards"]) * 3
+    assert said[:-1] == [
+        f"audit: run, {shards} files, as they were written",
+        f"counterfactuals: counterfactuals, {pieces} files, as they were written",
+        f"pairs/0.8: run, {shards} files, as they were written",
+        f"pairs/0.95: run, {shards} files, as they were written",
+    ]
+    assert said[-1].startswith("Every file")
+    file = eq.Run(copy).record["shards"][3]["file"]
+    flip(study / "pairs/0.95" / file)
+    os.truncate(made.files("noise")[0], 50)
+    found = {one.folder: one for one in verify(study)}
+    assert list(found) == ["audit", "counterfactuals", "pairs/0.8", "pairs/0.95"]
+    assert found["pairs/0.95"].damaged == {file: "its content has changed"}
+    assert list(found["counterfactuals"].damaged) == [f"data/{made.files('noise')[0].name}"]
+    assert not found["audit"].damaged and not found["pairs/0.8"].damaged
+    with pytest.raises(SystemExit) as stopped:
+        main(["verify", str(study)])
+    assert stopped.value.code == 1
+    assert "pairs/0.95/shards/" in capsys.readouterr().out
+    # The others are looked at though one cannot be read.
+    (study / "audit/run.json").write_text("{")
+    with pytest.raises(SystemExit) as stopped:
+        main(["verify", str(study)])
+    said = capsys.readouterr()
+    assert stopped.value.code == 2 and said.err.count("\n") == 1
+    assert "Cannot verify 1 of 4 runs and sets" in said.err and "audit/run.json" in said.err
+    assert "pairs/0.95/shards/" in said.out
+
+
+def test_verify_of_nothing_says_what_to_give(tmp_path):
+    with pytest.raises(eq.EquipoiseError, match=r"Cannot verify .*none: there is no run\.json"):
+        list(verify(tmp_path / "none"))
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -324,6 +366,21 @@ def test_a_second_audit_set_and_training_are_refused(copy, rung, tmp_path):
         with locks.exclusive(folder, "use"), pytest.raises(eq.EquipoiseError, match=words):
             work()
     assert files(copy) == before
+
+
+def test_a_second_audit_is_refused_before_it_loads_anything(copy, rung, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "load_classifier", lambda spec: pytest.fail(f"loaded {spec}"))
+    monkeypatch.setattr(preparing, "load_images", lambda spec: pytest.fail(f"loaded {spec}"))
+    with (
+        locks.exclusive(copy, "audit into"),
+        pytest.raises(eq.EquipoiseError, match="is at work there"),
+    ):
+        ask(rung, copy)
+    monkeypatch.undo()
+    # What was made for the lock goes with it where nothing can be loaded.
+    with pytest.raises(eq.EquipoiseError, match=r"there is no folder"):
+        ask("none", tmp_path / "new/and/run")
+    assert not (tmp_path / "new").exists()
 
 
 def test_of_many_at_once_one_works(tmp_path):

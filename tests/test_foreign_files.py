@@ -8,6 +8,7 @@ test_view.py and test_people.py, names on pages in test_report.py.
 import io
 import json
 import os
+import resource
 import shutil
 import sqlite3
 import struct
@@ -34,9 +35,11 @@ from equipoise.errors import EquipoiseError
 from equipoise.files import read_json
 from equipoise.images import BrokenImageError, Decoding, blocks
 from equipoise.images import decode as decoding_module
+from equipoise.probes import Standard
 from equipoise.report.export import tables
+from equipoise.seals import BLANK, seal
 from equipoise.specs import parse_whole_number
-from equipoise.store import read_facts
+from equipoise.store import arrays, fetch_rows, read_facts
 from equipoise.view.answers import Asking
 
 HUGE = "9" * 5000
@@ -449,27 +452,121 @@ def test_a_linked_run_is_read(run, tmp_path):
 SECRET = "of the user's"
 
 
-def rename(path, secret):
+def rewrite(path, select, changes=None):
+    """Puts another table into a shard's place, with its facts and a seal that fits; `select` reads the old one as t."""
+    facts = json.dumps(read_facts([path])[0] | (changes or {})).replace("'", "''")
+    pairs = f"equipoise: '{facts}', shard: '{path.name}', checksum: '{BLANK}'"
+    fresh = path.with_name("fresh")
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE t AS SELECT * FROM read_parquet(?)", [str(path)])
+        connection.execute(
+            f"COPY ({select}) TO '{fresh}' (FORMAT parquet, KV_METADATA {{{pairs}}})"
+        )
+    fresh.replace(path)
+    seal(path)
+
+
+def add_column(path, secret):
     """A column whose name closes its quotes and reads a file of the user's."""
     name = f"x\", (SELECT content FROM read_text('{secret}')) AS \"y"
-    quoted, fresh = name.replace('"', '""'), path.with_name("fresh")
-    kept = json.dumps(read_facts([path])[0]).replace("'", "''")
-    duckdb.sql(
-        f"COPY (SELECT *, 1 AS \"{quoted}\" FROM '{path}') TO '{fresh}' "
-        f"(FORMAT parquet, KV_METADATA {{shard: '{path.name}', equipoise: '{kept}'}})"
-    )
-    fresh.replace(path)
+    quoted = name.replace('"', '""')
+    rewrite(path, f'SELECT *, 1 AS "{quoted}" FROM t')
     return name
 
 
 def test_names_of_columns_are_no_sql(run, tmp_path):
     (tmp_path / "secret").write_text(SECRET)
-    shards = json.loads((run / "run.json").read_text())["shards"]
-    name, _ = (rename(run / shard["file"], tmp_path / "secret") for shard in shards)
+    for shard in eq.Run(run).record["shards"]:
+        add_column(run / shard["file"], tmp_path / "secret")
     found = eq.Run(run)
-    table, images = found.table("standard"), tables(found)["images"]
-    assert name in table.columns and name in images.columns
-    assert SECRET not in str(table.fetchall()) + str(images.fetchall())
+    for ask in (found.table, found.images, found.summary, lambda: tables(found)["images"]):
+        with pytest.raises(EquipoiseError, match=r"column .*none at all") as raised:
+            ask()
+        assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("select", "words"),
+    [
+        ("SELECT * EXCLUDE correct FROM t", "'correct' is missing, where it should be BOOLEAN"),
+        ("SELECT * REPLACE (correct::VARCHAR AS correct) FROM t", "'correct' is VARCHAR"),
+        ("SELECT * REPLACE ({'a': 1} AS margin) FROM t", r"'margin' is STRUCT\(a INTEGER\)"),
+        ("SELECT * REPLACE (NULL::VARCHAR AS id) FROM t", "without an id"),
+        ("SELECT * REPLACE (99::INTEGER AS label) FROM t", "labels from 99 to 99.*10 classes"),
+        ("SELECT * REPLACE (-1::INTEGER AS label) FROM t", "labels from -1 to -1"),
+        ("SELECT * REPLACE (NULL::INTEGER AS label) FROM t", "labels from nan to nan"),
+        ("SELECT * REPLACE (repeat('x', 70000) AS id) FROM t", "longer texts, than a shard"),
+        ("SELECT t.* FROM t, range(9000)", "more rows"),
+    ],
+)
+def test_shards_of_another_kind_are_refused(select, words, run):
+    (path,) = eq.Run(run).shards("standard")
+    rewrite(path, select)
+    assert eq.Run(run).verify() == {}  # whoever forges a shard can forge its seal
+    with pytest.raises(EquipoiseError, match=rf"Cannot read the shards: .*{words}"):
+        eq.Run(run).summary()
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        *(("images", {"broken": broken}) for broken in (3, [["a"]], [["a", 1]], {"a": "b"})),
+        *(("standard", {name: None}) for name in ("notes", "seconds", "device", "equipoise")),
+        *(("standard", {"seconds": value}) for value in (-1, 1e300, "1", [1])),
+    ],
+)
+def test_facts_of_another_kind_are_refused(kind, facts, run):
+    (path,) = eq.Run(run).shards(kind)
+    rewrite(path, "FROM t", facts)
+    found = eq.Run(run)
+    with pytest.raises(EquipoiseError, match=f"says of '{next(iter(facts))}'"):
+        found.facts(kind)
+    with pytest.raises(EquipoiseError, match="is not what an audit writes"):
+        eq.report(found, run / "page.html")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("no\nnumber"), ZeroDivisionError()])
+def test_what_answers_lead_astray_is_said_of_the_shards(error, run, monkeypatch):
+    def metrics(self, columns):
+        raise error
+
+    monkeypatch.setattr(Standard, "metrics", metrics)
+    words = f"Cannot compute the metrics of 'standard' about 'a': .*{type(error).__name__}"
+    with pytest.raises(EquipoiseError, match=words) as raised:
+        eq.Run(run).summary()
+    assert "\n" not in str(raised.value) and raised.value.__cause__ is error
+
+
+def test_a_shard_of_a_thousand_million_rows_is_not_read_into_memory(run):
+    """Rows that are all the same take a few bytes."""
+    (path,) = eq.Run(run).shards("standard")
+    rewrite(path, "SELECT t.* FROM (FROM t LIMIT 1) AS t, range(30000000)")
+    assert path.stat().st_size < 2_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for ask in (eq.Run(run).summary, lambda: arrays(eq.Run(run).table())):
+        with pytest.raises(EquipoiseError, match="more rows"):
+            ask()
+    # As texts the ids alone would take 1.5 GB.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+
+
+def test_a_page_that_only_its_reader_finds_damaged_is_one_line(run):
+    """What is fetched of a run, as pages are made of it, fails when it is fetched and not before."""
+    (path,) = eq.Run(run).shards("images")
+    data = bytearray(path.read_bytes())
+    data[4:60] = b"\xff" * 56
+    path.write_bytes(data)
+    seal(path)
+    shown = eq.Run(run).images()
+    with pytest.raises(EquipoiseError, match="Cannot read the shards"):
+        fetch_rows(shown)
+    with pytest.raises(EquipoiseError, match="Cannot read the shards"):
+        eq.report(run, run / "page.html")
+
+
+def test_pictures_of_a_probe_without_any_are_refused(run):
+    with pytest.raises(EquipoiseError, match="Cannot show pictures of the probe 'standard'"):
+        eq.Run(run).pictures("standard")
 
 
 @pytest.mark.parametrize(
@@ -528,7 +625,7 @@ def test_a_set_stays_in_its_folder(tmp_path):
         CounterfactualSet(made.folder).rows("test")
     edit(made.folder / "set.json", shape=record["shape"])
     (tmp_path / "secret").write_text(SECRET)
-    name = rename(made.files("test")[0], tmp_path / "secret")
+    name = add_column(made.files("test")[0], tmp_path / "secret")
     found = CounterfactualSet(made.folder).rows("test").columns
     assert name in found and "y" not in found
     duckdb.sql(f"COPY (SELECT 1 AS id) TO '{made.files('test')[0]}'")

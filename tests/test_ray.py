@@ -2,11 +2,13 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -332,6 +334,63 @@ def test_an_audit_outlives_its_workers(cluster, tmp_path):
     assert marker.exists()
     undisturbed = audit(tmp_path / "local", [net(Mortal(marker))])
     assert same_table(run, undisturbed)
+
+
+def _who(unit):
+    return unit.classifier or ""
+
+
+class Copies:
+    """Workers in this process, each with a copy of the work as Ray gives it one."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def record(self):
+        return {"on": "ray"}
+
+    def spread(self, work, items, **_):
+        workers = [pickle.loads(pickle.dumps(work)) for _ in range(self.size)]
+        for worker, item in zip(cycle(workers), sorted(items, key=_who), strict=False):
+            yield item, worker(item)
+
+
+class Narrow(Linear):
+    """Has memory for sixteen images at a time, the least that a padded call has."""
+
+    def __init__(self):
+        super().__init__(torch.eye(10, 64), torch.zeros(10))
+
+    def forward(self, images):
+        if len(images) > 16:
+            raise MemoryError
+        return super().forward(images)
+
+
+def test_memory_that_runs_out_in_workers_is_told_as_in_one_process(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("equipoise.audit.checking.PREFLIGHT_IMAGES", 16)
+    ask = partial(audit, classifiers=[eq.wrap(Narrow(), name="narrow")], limit=50, batch=20)
+    here = ask(tmp_path / "here")
+    heard = capfd.readouterr().err
+    assert heard.startswith("Out of memory with 20 images in a network call: 10 from there on. No")
+    assert heard.count("\n") == 1
+    monkeypatch.setattr(preparing, "find_cluster", lambda *_, **__: Copies(2))
+    there = ask(tmp_path / "there", on="ray")
+    # Each of two workers has found it for itself, and the user hears it once.
+    assert capfd.readouterr().err == heard
+    noted = [[n for facts in run.facts() for n in facts["notes"]] for run in (here, there)]
+    assert len(noted[0]) == 1 and noted[1] == noted[0] * 2
+    assert same_table(there, here)
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_in_a_worker_reaches_the_user(cluster, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("equipoise.audit.checking.PREFLIGHT_IMAGES", 16)
+    settings = {"limit": 50, "batch": 20, "on": "ray", "workers": 1}
+    run = audit(tmp_path / "run", [eq.wrap(Narrow(), name="narrow")], **settings)
+    said = capfd.readouterr().err
+    assert said.count("ut of memory with 20 images in a network call: 10 from there on") == 1
+    assert sum("memory" in note for facts in run.facts() for note in facts["notes"]) == 1
 
 
 SCRIPT = """

@@ -1,10 +1,12 @@
 """Runs behind an address: the same as in a folder, whatever dies on the way, and nothing written outside the mirror."""
 
+import contextlib
 import os
 import pickle
 import shutil
+import signal
 import sys
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,17 @@ import torch
 from conftest import linear
 from fsspec.implementations.memory import MemoryFileSystem
 from starlette.testclient import TestClient
+from torch import nn
 
 import equipoise as eq
+from equipoise.audit import preparing, verify
 from equipoise.audit.local import measure_range
 from equipoise.audit.plan import make_plan
 from equipoise.classifiers import save_classifier
 from equipoise.cli import main
+from equipoise.cluster import find_cluster
 from equipoise.errors import EquipoiseError
+from equipoise.locks import exclusive
 from equipoise.probes import load_probe
 from equipoise.remote import Here, Mirror, place
 from equipoise.remote import mirror as copying
@@ -81,7 +87,7 @@ def shards(address):
     return sorted(name for name in Mirror(address).names() if name.endswith(".parquet"))
 
 
-@contextmanager
+@contextlib.contextmanager
 def counted(monkeypatch, total=None):
     """The shards that are measured meanwhile; after `total` of them the process is killed."""
     found = []
@@ -235,6 +241,75 @@ def test_another_run_at_the_address_is_refused(judged, address):
     # Once it is gone there, the copy that is here does not count.
     MemoryFileSystem().rm(address, recursive=True)
     eq.audit(judged, "digits", ["standard"], address, seed=1, **SETTINGS)
+
+
+# Damage there
+
+
+def spoil(address, name):
+    path = f"{address}/{name}"
+    data = bytearray(MemoryFileSystem().cat_file(path))
+    data[len(data) // 3] ^= 1
+    MemoryFileSystem().pipe_file(path, bytes(data))
+
+
+def test_verify_reads_what_lies_at_the_address(
+    local, judged, held, machine, monkeypatch, capsys, tmp_path
+):
+    """A flipped bit there under a sound copy here: found, and mended from the copy by the repeated audit."""
+    run = eq.audit(judged, "digits", PROBES, held, **SETTINGS)
+    main(["verify", held])
+    assert f".: run, {len(shards(held))} files, as" in capsys.readouterr().out
+    name, lost = shards(held)[1], shards(held)[3]
+    spoil(held, name)
+    drop(held, lost)
+    assert run.verify() == {name: "its content has changed", lost: "it is gone"}
+    # It has left nothing but the drafts: no file of the cache is newer than the run.
+    assert not list(tmp_path.rglob("lent-*"))
+    with pytest.raises(SystemExit) as stopped:
+        main(["verify", held])
+    assert stopped.value.code == 1
+    assert name[:30] in capsys.readouterr().out
+    with counted(monkeypatch) as found:
+        again = eq.audit(judged, "digits", PROBES, held, **SETTINGS)
+    assert not found and again.verify() == {} and rows(again) == rows(local)
+    machine("another")
+    assert eq.Run(held).verify() == {} and rows(eq.Run(held)) == rows(local)
+
+
+def test_verify_from_a_machine_without_a_copy(local, judged, held, monkeypatch):
+    name = shards(held)[1]
+    spoil(held, name)
+    assert eq.Run(held).verify() == {name: "its content has changed"}
+    with counted(monkeypatch) as found:
+        again = eq.audit(judged, "digits", PROBES, held, **SETTINGS)
+    assert len(found) == 1 and again.verify() == {} and rows(again) == rows(local)
+    assert [item["file"] for item in again.record["repaired"]] == [name]
+
+
+def test_an_unfinished_run_lacks_shards_without_damage(held):
+    system, path = MemoryFileSystem(), f"{held}/run.json"
+    system.pipe_file(path, system.cat_file(path).replace(b'"complete"', b'"running"'))
+    drop(held, shards(held)[0])
+    assert eq.Run(held).verify() == {}
+
+
+def test_a_study_at_an_address_is_verified_whole(held, address, capsys):
+    study = address.replace("/run", "/study")
+    for folder in ("audit", "pairs/0.8"):
+        MemoryFileSystem().copy(held, f"{study}/{folder}", recursive=True)
+    name = shards(held)[2]
+    spoil(f"{study}/pairs/0.8", name)
+    assert eq.Run(study).verify() == {}
+    found = {one.folder: dict(one.damaged) for one in verify(study)}
+    assert found == {"audit": {}, "pairs/0.8": {name: "its content has changed"}}
+    MemoryFileSystem().pipe_file(f"{study}/audit/run.json", b"{")
+    with pytest.raises(SystemExit) as stopped:
+        main(["verify", study])
+    said = capsys.readouterr().err
+    assert (
+        stopped.value.code == 2 and f"Cannot read {study}/audit/run.json: it is not JSON" in said
+    )
 
 
 # The mirror
@@ -405,6 +480,72 @@ def test_verbs_that_need_a_folder_refuse_an_address(command, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+def footless(shard):
+    """With nonsense where it says which columns it has."""
+    data = bytearray(shard)
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    data[start : start + 8] = b"\xff" * 8
+    return bytes(data)
+
+
+SPOILT = {
+    "run.json is cut short": ("run.json", lambda data: data[:50]),
+    "run.json lacks something": ("run.json", lambda data: b'{"schema": 3}'),
+    "claims": ("claims.json", lambda data: b'{"run": 3}'),
+    "a shard": ("shards/standard", footless),
+    "a shard that is none": (
+        "shards/images",
+        lambda data: b"PAR1" + bytes(len(data) - 8) + b"PAR1",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", SPOILT)
+def test_messages_name_the_address_and_not_the_copy(fault, held, judged, machine, capsys):
+    start, change = SPOILT[fault]
+    system, root = MemoryFileSystem(), held.removeprefix("memory:/")
+    system.pipe_file(f"{root}/claims.json", b"{}")
+    for path in system.find(root):
+        if path.removeprefix(f"{root}/").startswith(start):
+            system.pipe_file(path, change(system.cat_file(path)))
+    said = []
+    for verb in ("report", "verify", "compare", "export --table summary --out x.csv"):
+        words = verb.split()
+        with contextlib.suppress(SystemExit):
+            main([words[0], held, *words[1:]])
+        said.append(capsys.readouterr().err)
+    for ask in (
+        lambda: eq.Run(held).table("none"),
+        lambda: eq.Run(held).claims(),
+        lambda: eq.Run(held).facts("images"),
+        lambda: eq.audit(judged, "digits", PROBES, held, seed=1, **SETTINGS),
+        lambda: eq.audit(judged, "digits", PROBES, held, **SETTINGS),
+    ):
+        try:
+            ask()
+        except EquipoiseError as error:
+            said.append(str(error))
+    said.append(capsys.readouterr().err)
+    assert sum(held in text for text in said) >= 2, said
+    assert not [text for text in said if str(machine("cache")) in text]
+
+
+def test_the_live_page_names_the_address(held, machine):
+    home = place(held)
+    served = TestClient(application(home.pull(), home), base_url="http://127.0.0.1:8321")
+    (home.local / "run.json").write_text("{")
+    said = served.get("/").text + served.get("/progress").text
+    assert f"Cannot read {held}/run.json" in said and str(machine("cache")) not in said
+
+
+def test_who_works_at_an_address_is_said_of_the_address(judged, address):
+    with (
+        exclusive(place(address).pull(), "audit into"),
+        pytest.raises(EquipoiseError, match=f"Cannot audit into {address}: process"),
+    ):
+        eq.audit(judged, "digits", PROBES, address, **SETTINGS)
+
+
 # The verbs
 
 
@@ -525,6 +666,54 @@ def test_an_s3_store_holds_a_run(store, local, judged, machine, tmp_path, monkey
     store.put_object(Bucket="bucket", Key="some/run/../../x.json", Body=b"{}")
     with pytest.raises(EquipoiseError, match="outside the folder"):
         eq.Run(address)
+
+
+class Mortal(nn.Module):
+    """Kills the process that asks it about several images, once, unless that is the one that made it."""
+
+    def __init__(self, net, marker):
+        super().__init__()
+        # In lists, which no fingerprint looks into.
+        self.net, self.marker, self.born = net, [marker], [os.getpid()]
+
+    def forward(self, images):
+        ours = os.getpid() == self.born[0]
+        if not ours and len(images) > 1 and not self.marker[0].exists():
+            self.marker[0].touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.net(images)
+
+
+@pytest.mark.slow
+def test_workers_of_ray_send_to_an_s3_store(store, judged, machine, tmp_path, monkeypatch):
+    """Workers have folders of their own, as on other machines: all that the driver gets of them comes by the store."""
+    pytest.importorskip("ray")
+    monkeypatch.setattr(preparing, "make_plan", partial(make_plan, size=4))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    marker, address = tmp_path / "killed", "s3://bucket/by/ray"
+    nets = [Mortal(judged[0].net, marker), judged[1].net]
+    asked = [eq.wrap(net, name=f"c{k}") for k, net in enumerate(nets)]
+    alone = eq.audit(asked, "digits", PROBES, tmp_path / "alone", **SETTINGS)
+    machine("worker")
+    cluster = find_cluster("ray")
+    assert cluster is not None
+    with cluster.connected(num_cpus=2, object_store_memory=80 * 2**20):
+        machine("driver")
+        run = eq.audit(
+            asked, "digits", PROBES, address, on="ray", workers=2, cpus_per_worker=1, **SETTINGS
+        )
+    assert marker.exists() and run.record["status"] == "complete"
+    # Bit for bit: no two floating-point numbers share a text.
+    assert repr(rows(run)) == repr(rows(alone))
+    assert run.images().fetchall() == alone.images().fetchall()
+    assert run.pictures(PROBES[1]).fetchall() == alone.pictures(PROBES[1]).fetchall()
+    assert shards(address) == sorted(shard["file"] for shard in alone.record["shards"])
+    sent = [path for path in (tmp_path / "worker").rglob("*.parquet") if "mirror" in path.parts]
+    assert len(sent) == len(shards(address)) == 3 * 5
+    machine("a third")
+    with counted(monkeypatch) as found:
+        again = eq.audit(asked, "digits", PROBES, address, **SETTINGS)
+    assert not found and repr(rows(again)) == repr(rows(alone)) and again.verify() == {}
 
 
 @pytest.mark.slow

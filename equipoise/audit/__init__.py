@@ -12,11 +12,14 @@ from equipoise.audit.run import Run
 from equipoise.audit.soundness import Soundness
 from equipoise.audit.statistics import Curve, Statistic, robustness_curve
 from equipoise.audit.telling import log_run
+from equipoise.audit.verifying import Verified, verify
 
 __all__ = [
     "audit",
     "check",
     "Run",
+    "Verified",
+    "verify",
     "Soundness",
     "Statistic",
     "Estimate",

@@ -8,7 +8,7 @@ from equipoise.audit.engines import Precision
 from equipoise.audit.local import run_local
 from equipoise.audit.on_ray import run_on_ray
 from equipoise.audit.plan import Shard
-from equipoise.audit.preparing import Asked, look_around, now, prepare
+from equipoise.audit.preparing import Asked, arrive, look_around, now, prepare
 from equipoise.audit.repair import refuse_vanished
 from equipoise.audit.run import Run
 from equipoise.classifiers import Classifier
@@ -81,28 +81,30 @@ def audit(
             something else or that another audit works in, a full disk, a Ray that does not answer or has no room for a
             worker.
     """
-    asked = prepare(
-        classifiers,
-        data,
-        probes,
-        out,
-        on,
-        workers=workers,
-        cpus_per_worker=cpus_per_worker,
-        gpus_per_worker=gpus_per_worker,
-        limit=limit,
-        seed=seed,
-        batch=batch,
-        pictures=pictures,
-        examined=examined,
-        skip_broken=skip_broken,
-        device=device,
-        precision=precision,
-        command=command,
-    )
-    with exclusive(asked.home.local, "audit into"):
+    home = arrive(out)
+    # Before anything is loaded, which can take minutes.
+    with exclusive(home.local, "audit into", home):
+        asked = prepare(
+            classifiers,
+            data,
+            probes,
+            home,
+            on,
+            workers=workers,
+            cpus_per_worker=cpus_per_worker,
+            gpus_per_worker=gpus_per_worker,
+            limit=limit,
+            seed=seed,
+            batch=batch,
+            pictures=pictures,
+            examined=examined,
+            skip_broken=skip_broken,
+            device=device,
+            precision=precision,
+            command=command,
+        )
         _carry_out(asked, shown=shown)
-    return Run(str(asked.home))
+    return Run(str(home))
 
 
 def _carry_out(asked: Asked, *, shown: bool) -> None:
@@ -125,12 +127,13 @@ def _carry_out(asked: Asked, *, shown: bool) -> None:
         ) as progress:
 
             def done(shard: Shard) -> None:
-                refuse_vanished(home.local)
+                refuse_vanished(home)
                 progress.advance(f"{shard.classifier or ''} {shard.probe}".strip())
 
             record["machine"] |= _measure(asked, missing, done)
         # What workers elsewhere have sent is not here yet.
-        refuse_vanished(home.pull(shown=shown), plan)
+        home.pull(shown=shown)
+        refuse_vanished(home, plan)
         _keep(home, record | {"status": "complete", "finished": now()})
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from equipoise.audit.memory import Room
+from equipoise.audit.answers import COMMON_TYPES, IMAGE_TYPES
+from equipoise.audit.memory import Room, say
 from equipoise.audit.overlap import Reader, Writer
 from equipoise.audit.plan import Plan, Shard
 from equipoise.devices import enough_threads
@@ -24,25 +25,7 @@ from equipoise.probes import Request
 from equipoise.store import write_shard
 from equipoise.streams import digest
 
-__all__ = ["COMMON_TYPES", "IMAGE_TYPES", "measure_range", "run_local"]
-
-IMAGE_TYPES = {
-    "id": "VARCHAR",
-    "label": "INTEGER",
-    "group": "VARCHAR",
-    "digest": "VARCHAR",
-    "picture": "BLOB",
-}
-"""The columns of the images' own shards."""
-
-COMMON_TYPES = {
-    "classifier": "VARCHAR",
-    "probe": "VARCHAR",
-    "id": "VARCHAR",
-    "label": "INTEGER",
-    "group": "VARCHAR",
-}
-"""The columns that every measurement begins with."""
+__all__ = ["measure_range", "run_local"]
 
 
 def run_local(
@@ -93,13 +76,16 @@ def measure_range(
     device: torch.device,
     batch: int,
     skip_broken: bool,
+    tell: Callable[[str], object] = say,
 ) -> int:
     """Measures the given shards, which all cover one range of images, and writes each as soon as it is complete.
+
+    `tell` hears where memory runs out, in a sentence each time.
 
     Returns:
         how many images fit a network call: `batch`, or less where memory ran out.
     """
-    rows, room = range(shards[0].first, shards[0].last), Room(batch)
+    rows, room = range(shards[0].first, shards[0].last), Room(batch, tell)
     batches = list(_read(plan, rows, batch, skip_broken))
     with Writer(done) as writer:
         for shard in shards:

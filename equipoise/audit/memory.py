@@ -15,7 +15,7 @@ import torch
 from equipoise.errors import EquipoiseError
 from equipoise.images import Batch
 
-__all__ = ["Room", "out_of_memory"]
+__all__ = ["Room", "out_of_memory", "say"]
 
 Answer = TypeVar("Answer")
 
@@ -51,12 +51,21 @@ def part(batch: Batch, first: int, last: int) -> Batch:
     )
 
 
-class Room:
-    """How many images fit a network call, as far as is known: `batch` falls when memory runs out, and stays there."""
+def say(note: str) -> None:
+    """Tells the user, on standard error, that memory ran out."""
+    print(f"{note[0].upper()}{note[1:]}. No result depends on it.", file=sys.stderr)
 
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
-        self._spoken = False
+
+class Room:
+    """How many images fit a network call, as far as is known: `batch` falls when memory runs out, and stays there.
+
+    Arguments:
+        batch: to begin with.
+        tell: hears of each fall, in a sentence.
+    """
+
+    def __init__(self, batch: int, tell: Callable[[str], object] = say) -> None:
+        self.batch, self.tell = batch, tell
 
     def ask(self, whole: Batch, work: Callable[[Batch], Answer], notes: list[str]) -> list[Answer]:
         """What `work` answers about the batch, in as many parts as memory asks for; `notes` get a sentence each
@@ -92,7 +101,5 @@ class Room:
             )
         self.batch = tried // 2
         note = f"out of memory with {tried} images in a network call: {self.batch} from there on"
-        if not self._spoken:
-            print(f"{note[0].upper()}{note[1:]}. No result depends on it.", file=sys.stderr)
-            self._spoken = True
+        self.tell(note)
         return note

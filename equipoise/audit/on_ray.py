@@ -1,13 +1,15 @@
 """The executor on Ray: the unit of work is what one classifier still lacks on one range of images.
 
 A worker keeps the classifiers that it was asked about on its device, and the images of the range that it had last. It
-writes the shards itself, into a folder that every machine shares, or sends them to an address.
+writes the shards itself, into a folder that every machine shares, or sends them to an address. What a worker has to say
+comes back with its answer, since nobody reads its standard error.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from equipoise.audit.local import measure_range
+from equipoise.audit.memory import say
 from equipoise.audit.plan import Plan, Shard
 from equipoise.cluster import Cluster
 from equipoise.devices import choose_device
@@ -48,10 +50,17 @@ def run_on_ray(
     for classifier in plan.classifiers.values():
         classifier.to("cpu")
     measure = _Measure(plan, home, units, batch, skip_broken)
-    devices = set[str]()
+    devices, heard = set[str](), set[str]()
     seen = home.local / "run.json" if isinstance(home, Here) else None
-    for unit, device in cluster.spread(measure, list(units), near=_Unit.images, shared=seen):
+    for unit, (device, notes) in cluster.spread(
+        measure, list(units), near=_Unit.images, shared=seen
+    ):
         devices.add(device)
+        # Every worker finds for itself how much it can take; most of them find the same.
+        for note in notes:
+            if note not in heard:
+                heard.add(note)
+                say(note)
         for shard in units[unit]:
             done(shard)
     return devices
@@ -84,8 +93,8 @@ class _Measure:
     def __post_init__(self) -> None:
         self.images = _Kept(self.plan.data)
 
-    def __call__(self, unit: _Unit) -> str:
-        shards = self.units[unit]
+    def __call__(self, unit: _Unit) -> tuple[str, list[str]]:
+        shards, notes = self.units[unit], list[str]()
         # Ray shows a worker the GPUs that it was given.
         where = choose_device("auto")
         asked = {shard.classifier for shard in shards}
@@ -103,8 +112,9 @@ class _Measure:
             device=where,
             batch=self.batch,
             skip_broken=self.skip_broken,
+            tell=notes.append,
         )
-        return str(where)
+        return str(where), notes
 
 
 class _Kept(Subset):

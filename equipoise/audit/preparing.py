@@ -29,7 +29,7 @@ from equipoise.probes import Probe, load_probe
 from equipoise.remote import Here, Mirror, place
 from equipoise.store import read_facts
 
-__all__ = ["Asked", "look_around", "now", "prepare"]
+__all__ = ["Asked", "arrive", "look_around", "now", "prepare"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +55,22 @@ class Asked:
     record: dict[str, Any]
 
 
+def arrive(out: str | Path) -> Here | Mirror:
+    """Where a run is to be kept, up to date, once it is known to hold nothing else.
+
+    Raises:
+        EquipoiseError: saying what it holds, or that an address cannot be read.
+    """
+    home = place(out)
+    _refuse_strangers(home, home.pull())
+    return home
+
+
 def prepare(
     classifiers: Classifier | str | Iterable[Classifier | str],
     data: Images | str,
     probes: Iterable[Probe | str],
-    out: str | Path,
+    home: Here | Mirror,
     on: str,
     *,
     workers: int | None = None,
@@ -75,10 +86,10 @@ def prepare(
     precision: Precision = "exact",
     command: str | None = None,
 ) -> Asked:
-    """Loads and plans what `equipoise.audit.audit` asks for, from the same arguments.
+    """Loads and plans what `equipoise.audit.audit` asks for, from the same arguments but for `home`, of `arrive`.
 
     Raises:
-        EquipoiseError: for arguments out of range, whatever cannot be loaded, and a folder that holds something else.
+        EquipoiseError: for arguments out of range and whatever cannot be loaded.
     """
     cluster = find_cluster(
         on, workers=workers, cpus=cpus_per_worker, gpus=gpus_per_worker, device=device
@@ -95,8 +106,6 @@ def prepare(
     ):
         if value < least:
             raise EquipoiseError(f"Cannot audit with {name}={value}: it is at least {least}.")
-    home = place(out)
-    folder = home.pull()
     images = load_images(data) if isinstance(data, str) else data
     images = images.subset(limit, seed)
     if not len(images):
@@ -116,7 +125,7 @@ def prepare(
     judged = {name: read_for(classifier.to(where), images) for name, classifier in judged.items()}
     searched = judged if any(probe.searches for probe in asked) else {}
     quick, engine = choose_engines(
-        precision, searched, images, device=where, batch=batch, seed=seed, folder=folder
+        precision, searched, images, device=where, batch=batch, seed=seed, folder=home.local
     )
     plan = make_plan(
         images, judged, asked, seed=seed, pictures=pictures, examined=examined, quick=quick
@@ -124,7 +133,6 @@ def prepare(
     record = _record(plan, limit=limit, pictures=pictures, device=where, command=command)
     record["engine"] = engine
     record["machine"] |= {} if cluster is None else cluster.record()
-    _refuse_strangers(folder)
     return Asked(
         plan=plan,
         home=home,
@@ -144,11 +152,12 @@ def look_around(asked: Asked) -> tuple[list[Shard], dict[str, Any] | None]:
         EquipoiseError: for a folder with another run, images left out that may not be, a classifier that fails its
             preflight.
     """
-    plan, folder, record = asked.plan, asked.home.local, asked.record
-    before = _earlier(asked.home, record)
-    missing, record["repaired"] = survey(plan, folder, before)
-    if not asked.skip_broken:
-        _refuse_broken(plan, folder, missing)
+    plan, home, record = asked.plan, asked.home, asked.record
+    with home.named():
+        before = _earlier(home, record)
+        missing, record["repaired"] = survey(plan, home, before)
+        if not asked.skip_broken:
+            _refuse_broken(plan, home.local, missing)
     record["classifiers"] = {
         name: _describe(name, classifier, plan, asked.device, before)
         for name, classifier in plan.classifiers.items()
@@ -192,7 +201,7 @@ def _refuse_broken(plan: Plan, folder: Path, missing: Sequence[Shard]) -> None:
     lacking = set(missing)
     described = [s for s in plan.shards if s.classifier is None and s not in lacking]
     for facts in read_facts([folder / shard.file for shard in described]):
-        for name, reason in facts["broken"]:
+        for name, reason in facts.get("broken", ()):
             raise EquipoiseError(
                 f"Cannot read the image {name!r}, which an earlier call left out: {reason}. Repair or remove it, or "
                 "pass skip_broken=True (--skip-broken)."
@@ -257,14 +266,10 @@ def _record(
     }
 
 
-def _refuse_strangers(folder: Path) -> None:
-    """Refuses a folder that holds anything but a run, or the beginning of one.
-
-    Raises:
-        EquipoiseError: saying what it holds.
-    """
+def _refuse_strangers(home: Here | Mirror, folder: Path) -> None:
+    """Refuses a folder that holds anything but a run, or the beginning of one."""
     if folder.exists() and not folder.is_dir():
-        raise EquipoiseError(f"Cannot audit into {folder}: it is a file. Choose another --out.")
+        raise EquipoiseError(f"Cannot audit into {home}: it is a file. Choose another --out.")
     if not folder.exists() or (folder / "run.json").exists():
         return
     found = [path.name for path in folder.iterdir()]
@@ -272,7 +277,7 @@ def _refuse_strangers(folder: Path) -> None:
     strangers = [name for name in found if name != LOCK and not name.startswith(".run.json.")]
     if strangers and "shards" not in strangers:
         raise EquipoiseError(
-            f"Cannot audit into {folder}: it holds {len(strangers)} other files, such as {sorted(strangers)[0]!r}. "
+            f"Cannot audit into {home}: it holds {len(strangers)} other files, such as {sorted(strangers)[0]!r}. "
             "Choose an empty or new folder with --out."
         )
 

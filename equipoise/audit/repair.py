@@ -5,11 +5,11 @@ once, on standard error, and kept in run.json.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from equipoise.audit.plan import Plan, Shard
 from equipoise.errors import EquipoiseError
+from equipoise.remote import Here, Mirror
 from equipoise.repairs import note_repairs
 from equipoise.store import find_damage, is_whole
 
@@ -17,7 +17,7 @@ __all__ = ["refuse_vanished", "survey"]
 
 
 def survey(
-    plan: Plan, folder: Path, before: Mapping[str, Any] | None
+    plan: Plan, home: Here | Mirror, before: Mapping[str, Any] | None
 ) -> tuple[list[Shard], list[dict[str, str]]]:
     """The shards to measure, and what run.json says of repairs, earlier ones included.
 
@@ -25,9 +25,10 @@ def survey(
 
     Arguments:
         plan: of the audit.
-        folder: of the run.
+        home: of the run.
         before: run.json as it is; None without one, or without a readable one.
     """
+    folder = home.local
     found = find_damage([folder / shard.file for shard in plan.shards])
     missing = [shard for shard in plan.shards if folder / shard.file in found]
     known = before or {}
@@ -40,19 +41,20 @@ def survey(
     }
     if before is None and (folder / "run.json").exists():
         damaged["run.json"] = "it is not JSON"
-    return missing, note_repairs(folder, damaged, before)
+    return missing, note_repairs(home, damaged, before)
 
 
-def refuse_vanished(folder: Path, plan: Plan | None = None) -> None:
+def refuse_vanished(home: Here | Mirror, plan: Plan | None = None) -> None:
     """Stops an audit whose folder was deleted or moved: run.json is gone, or, with a plan, one of its shards.
 
     Raises:
         EquipoiseError: saying so.
     """
+    folder = home.local
     gone = [] if plan is None else [s.file for s in plan.shards if not is_whole(folder / s.file)]
     if gone or not (folder / "run.json").exists():
         what = f"{len(gone)} of its shards, such as {gone[0]}," if gone else "run.json"
         raise EquipoiseError(
-            f"Cannot go on with the audit into {folder}: {what} vanished meanwhile. Was the folder deleted or moved? "
+            f"Cannot go on with the audit into {home}: {what} vanished meanwhile. Was the folder deleted or moved? "
             "Repeat the command: what is there is kept."
         )

@@ -6,16 +6,18 @@ the shards that were finished.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from numpy.typing import NDArray
 
+from equipoise.audit.answers import IMAGE_TYPES, astray, check_facts, check_images, types_of
 from equipoise.audit.claims import Claim, read_claims, read_study
 from equipoise.audit.exhibits import Row, read_exhibits
 from equipoise.audit.human import human_claims
@@ -24,13 +26,13 @@ from equipoise.audit.plan import IMAGES, pictured_rows
 from equipoise.audit.record import read_record, stays
 from equipoise.audit.soundness import Soundness, examine
 from equipoise.audit.statistics import Statistic, estimate
+from equipoise.audit.verifying import damaged_shards
 from equipoise.errors import EquipoiseError, did_you_mean
-from equipoise.probes import Adversarial, Standard, Transfer, load_probe
+from equipoise.probes import Adversarial, Probe, Standard, Transfer, load_probe
 from equipoise.processes import cores
 from equipoise.remote import place
 from equipoise.store import (
     connect,
-    find_damage,
     is_whole,
     read_alike,
     read_columns,
@@ -55,6 +57,23 @@ def find_run(folder: Path) -> Path:
     return inside if studied else folder
 
 
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
+
+def _named(
+    method: Callable[Concatenate["Run", Given], Answer],
+) -> Callable[Concatenate["Run", Given], Answer]:
+    """`method`, whose errors name the address of the run where it has one."""
+
+    @wraps(method)
+    def call(run: "Run", *args: Given.args, **settings: Given.kwargs) -> Answer:
+        with run.named():
+            return method(run, *args, **settings)
+
+    return call
+
+
 class Run:
     """A run on disk, or behind an address such as ``s3://bucket/run``, which is fetched first (`equipoise.remote`).
 
@@ -66,8 +85,10 @@ class Run:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = find_run(place(folder).read())
-        self.record = read_record(self.folder)
+        self._home = place(folder)
+        self.folder = find_run(self._home.read())
+        with self._home.named():
+            self.record = read_record(self.folder)
         self._connection = connect()
         self._columns: dict[tuple[str, str], dict[str, NDArray]] = {}
         self._shown: dict[tuple[str, ...], dict[str, NDArray]] = {}
@@ -76,9 +97,18 @@ class Run:
 
     def __repr__(self) -> str:
         return (
-            f"Run({str(self.folder)!r}: {len(self.classifiers)} classifiers, {len(self.probes)} probes, "
+            f"Run({self.where!r}: {len(self.classifiers)} classifiers, {len(self.probes)} probes, "
             f"{self.record['data']['images']} images, {self.record['status']})"
         )
+
+    @property
+    def where(self) -> str:
+        """Its folder, or its address, as messages name it."""
+        return str(self.folder).replace(str(self._home.local), str(self._home), 1)
+
+    def named(self) -> AbstractContextManager[None]:
+        """Errors of the block name the address of the run, where it has one, not the copy of it on this machine."""
+        return self._home.named()
 
     @property
     def classifiers(self) -> tuple[str, ...]:
@@ -104,7 +134,7 @@ class Run:
         for path in paths.values():
             if not stays(path, self.folder, known):
                 raise EquipoiseError(
-                    f"Cannot read the run {str(self.folder)!r}: its shard {path} is a link out of the folder. Put the "
+                    f"Cannot read the run {self.where!r}: its shard {path} is a link out of the folder. Put the "
                     "file itself there."
                 )
         return {name: path for name, path in paths.items() if is_whole(path)}
@@ -120,19 +150,15 @@ class Run:
 
     def verify(self) -> dict[str, str]:
         """Files of the shards that are not as they were written, and what is wrong with each, such as "its content has
-        changed"; none when all is well. Reads every byte, on all cores. What an unfinished run lacks is no damage.
+        changed"; none when all is well. Reads every byte, on all cores; of a run at an address every byte that lies
+        there. What an unfinished run lacks is no damage.
 
         Repeating the audit measures them again.
         """
-        names = [shard["file"] for shard in self.record["shards"]]
-        if self.record["status"] != "complete":
-            names = [name for name in names if (self.folder / name).exists()]
-        known: dict[Path, bool] = {}
-        inside = [name for name in names if stays(self.folder / name, self.folder, known)]
-        found = find_damage([self.folder / name for name in inside])
-        damaged = {name: found[path] for name in inside if (path := self.folder / name) in found}
-        return damaged | dict.fromkeys(set(names) - set(inside), "it lies outside the folder")
+        inside = "" if self.folder == self._home.local else self.folder.name
+        return damaged_shards(self._home.files(), inside, self.record)
 
+    @_named
     def shards(self, probe: str | None = None, classifier: str | None = None) -> list[Path]:
         """Files of the finished shards, in the order of the plan; without a probe all but those of the images."""
         key = (probe, classifier)
@@ -146,6 +172,7 @@ class Run:
             ]
         return list(self._listed[key])
 
+    @_named
     def table(self, probe: str | None = None) -> "DuckDBPyRelation":
         """The measurements: one row for each classifier, probe and image.
 
@@ -162,14 +189,16 @@ class Run:
         """
         if probe is not None and probe not in self.probes:
             raise EquipoiseError(
-                f"The run {self.folder} has no probe {probe!r}. {did_you_mean(probe, self.probes)}"
+                f"The run {self.where} has no probe {probe!r}. {did_you_mean(probe, self.probes)}"
             )
         files = self.shards(probe)
         if not files:
             raise EquipoiseError(
-                f"The run {self.folder} has no measurements yet. Repeat its audit to finish it."
+                f"The run {self.where} has no measurements yet. Repeat its audit to finish it."
             )
-        relation = read_alike(self._connection, files) if probe else self._joined()
+        relation = (
+            read_alike(self._connection, files, types_of(probe)) if probe else self._joined()
+        )
         return relation.select(*[_quoted(c) for c in relation.columns if c not in _PICTURES])
 
     def _joined(self) -> "DuckDBPyRelation":
@@ -180,11 +209,14 @@ class Run:
             for name, kind in load_probe(spec).types.items():
                 if kinds.setdefault(name, kind) != kind:
                     renamed.setdefault(spec, []).append(name)
+        answered = [spec for spec in self.probes if self.shards(spec)]
         if not renamed:
-            return read_shards(self._connection, self.shards())
+            types = {name: kind for spec in answered for name, kind in types_of(spec).items()}
+            return read_shards(self._connection, self.shards(), types)
         parts = []
-        for k, spec in enumerate(spec for spec in self.probes if self.shards(spec)):
-            part, kind = read_alike(self._connection, self.shards(spec)), spec.partition(":")[0]
+        for k, spec in enumerate(answered):
+            part = read_alike(self._connection, self.shards(spec), types_of(spec))
+            kind = spec.partition(":")[0]
             listed = [
                 f"{_quoted(c)} AS {_quoted(f'{kind}_{c}')}"
                 if c in renamed.get(spec, ())
@@ -195,13 +227,19 @@ class Run:
             parts.append(f"SELECT * FROM part_{k}")
         return self._connection.sql(" UNION ALL BY NAME ".join(parts))
 
+    @_named
     def images(self) -> "DuckDBPyRelation":
         """The images that were audited: id, label, group, a digest of the pixels, and a PNG of those pictured."""
-        return read_alike(self._connection, self.shards(IMAGES))
+        return read_alike(self._connection, self.shards(IMAGES), IMAGE_TYPES)
 
+    @_named
     def pictures(self, probe: str, classifiers: Sequence[str] | None = None) -> "DuckDBPyRelation":
         """Rows of `probe` that have a picture, with `picture`, `change` (PNG) and `amplification`; of all classifiers
         or of some."""
+        if "picture" not in types_of(probe):
+            raise EquipoiseError(
+                f"Cannot show pictures of the probe {probe!r}: it makes none. Ask for those of another probe."
+            )
         about = self.record["data"]
         rows = sorted(pictured_rows(about["images"], about["pictures"]))
         # The other shards have none: only these are opened.
@@ -213,16 +251,17 @@ class Run:
             and bisect_left(rows, shard["first"]) < bisect_left(rows, shard["last"])
             and (path := self._paths.get(shard["file"]))
         ]
-        relation = read_alike(self._connection, files or self.shards(probe)[:1])
+        relation = read_alike(self._connection, files or self.shards(probe)[:1], types_of(probe))
         return relation.filter("picture IS NOT NULL")
 
+    @_named
     def columns(self, probe: str, classifier: str) -> dict[str, NDArray]:
         """The columns of one probe of one classifier as arrays, without its pictures and without what is the same in
         every row. They are read once: change none of them."""
         key = (probe, classifier)
         if key not in self._columns:
             files = self.shards(probe, classifier)
-            self._columns[key] = self._read(files) if files else {}
+            self._columns[key] = self._read(files, types_of(probe)) if files else {}
         return dict(self._columns[key])
 
     def read(self) -> None:
@@ -231,7 +270,7 @@ class Run:
         with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(lambda key: self.columns(*key), asked))
 
-    def _read(self, files: Sequence[Path]) -> dict[str, NDArray]:
+    def _read(self, files: Sequence[Path], types: Mapping[str, str]) -> dict[str, NDArray]:
         """The columns of shards of one probe and classifier. What is known of the images is read once for all that are
         as far as each other, since shards of one range are of the same images."""
         # A cursor of its own, so that several threads can read at once.
@@ -239,8 +278,10 @@ class Run:
         ranges = tuple(path.stem.rpartition("-")[0] for path in files)
         with self._showing:
             if ranges not in self._shown:
-                self._shown[ranges] = read_columns(connection, files, _OF_IMAGES.__contains__)
-        answers = read_columns(connection, files, lambda name: name not in _NO_ANSWERS)
+                shown = read_columns(connection, files, _OF_IMAGES.__contains__, types)
+                check_images(shown, len(self.record["data"].get("classes", ())))
+                self._shown[ranges] = shown
+        answers = read_columns(connection, files, lambda name: name not in _NO_ANSWERS, types)
         return self._shown[ranges] | answers
 
     @cached_property
@@ -250,20 +291,30 @@ class Run:
         for spec in self.probes:
             probe = load_probe(spec).recalled(self.record["probe_facts"].get(spec, {}))
             for classifier in self.classifiers:
-                columns = self.columns(spec, classifier)
-                for metric in probe.metrics(columns) if columns else []:
-                    found = estimate(metric, seed=self.record["seed"])
-                    rows.append(
-                        Statistic(
-                            classifier,
-                            spec,
-                            metric.name,
-                            **asdict(found),
-                            unit=metric.unit,
-                            better=metric.better,
-                        )
-                    )
+                if columns := self.columns(spec, classifier):
+                    with astray(f"the metrics of {spec!r} about {classifier!r}"):
+                        rows += self._estimates(spec, probe, columns, classifier)
         return tuple(rows)
+
+    def _estimates(
+        self, spec: str, probe: Probe, columns: Mapping[str, NDArray], classifier: str
+    ) -> list[Statistic]:
+        """Every metric of one probe for one classifier."""
+        found = [
+            (metric, estimate(metric, seed=self.record["seed"]))
+            for metric in probe.metrics(columns)
+        ]
+        return [
+            Statistic(
+                classifier,
+                spec,
+                metric.name,
+                **asdict(value),
+                unit=metric.unit,
+                better=metric.better,
+            )
+            for metric, value in found
+        ]
 
     def summary(self) -> tuple[Statistic, ...]:
         """Every metric of every probe for every classifier, with its 95 % interval.
@@ -283,13 +334,12 @@ class Run:
             transfer = transfers.get(threat)
             for name in self.classifiers:
                 if columns := self.columns(spec, name):
-                    found += examine(
-                        name,
-                        spec,
-                        columns,
-                        standard=self.columns(standard, name) if standard else {},
-                        transfer=self.columns(transfer, name) if transfer else {},
-                    )
+                    known = {
+                        "standard": self.columns(standard, name) if standard else {},
+                        "transfer": self.columns(transfer, name) if transfer else {},
+                    }
+                    with astray(f"how far {spec!r} about {name!r} can be trusted"):
+                        found += examine(name, spec, columns, **known)
         return tuple(found)
 
     def soundness(self) -> tuple[Soundness, ...]:
@@ -297,24 +347,29 @@ class Run:
         `equipoise.audit.soundness`; those that warn have a remedy."""
         return self._soundness
 
+    @_named
     def claims(self) -> tuple[Claim, ...]:
         """The claims that a study wrote into the run, with their verdicts; none for a plain audit. Where people were
         asked, those about counterfactuals end with what they saw."""
         seen = self.people() if self.study() in ("counterfactual", "trade-off") else None
         return read_claims(self.folder) + (human_claims(seen) if seen else ())
 
+    @_named
     def study(self) -> str | None:
         """The study whose claims are in the run; None for a plain audit."""
         return read_study(self.folder)
 
+    @_named
     def exhibits(self) -> dict[str, list[Row]]:
         """What a study measured beside the run's images, as rows by name; nothing for a plain audit."""
         return read_exhibits(self.folder)
 
+    @_named
     def people(self) -> Seen | None:
         """What people said they saw in the run's pictures; None where nobody was asked."""
         return read_people(self.folder)
 
+    @_named
     def facts(
         self, probe: str | None = None, classifier: str | None = None
     ) -> list[dict[str, Any]]:
@@ -322,12 +377,13 @@ class Run:
         paths = self.shards(probe, classifier)
         # Read once: change none of them.
         unread = [path for path in paths if path not in self._facts]
-        self._facts.update(zip(unread, read_facts(unread), strict=True))
+        for path, facts in zip(unread, read_facts(unread), strict=True):
+            self._facts[path] = dict(check_facts(facts, path))
         return [self._facts[path] for path in paths]
 
     def broken(self) -> list[Sequence[str]]:
         """Id and reason of every image that could not be read and was left out."""
-        return [item for facts in self.facts(IMAGES) for item in facts["broken"]]
+        return [item for facts in self.facts(IMAGES) for item in facts.get("broken", ())]
 
 
 def _quoted(name: str) -> str:

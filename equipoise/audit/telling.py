@@ -24,7 +24,7 @@ def log_run(run: Run, loggers: Sequence[Logger]) -> None:
                 values |= {name: s.value, f"{name}/low": s.low, f"{name}/high": s.high}
         warned = [c for c in run.soundness() if c.classifier == classifier and c.warns]
         settings = {
-            "run": str(run.folder),
+            "run": run.where,
             "data": run.record["data"]["spec"],
             "split": run.record["data"]["split"],
             "images": run.record["data"]["images"],

@@ -1,40 +1,52 @@
 """The verb that looks whether files are as they were written."""
 
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
 from equipoise.cli.app import app, plain_table, say
+from equipoise.errors import EquipoiseError
 
 __all__ = ["verify"]
 
 
 @app.command
-def verify(folder: Path) -> None:
-    """Look whether every file of a run, or of a set that was made, is as it was written; exits with 1 when one is not.
+def verify(where: str) -> None:
+    """Look whether every file of a run, of a set that was made, or of all that a study keeps is as it was written.
+
+    Exits with 1 when one is not, and with 2 when it cannot be told.
 
     Nothing is changed: repeating the command that wrote the folder makes damaged files again.
 
     Parameters
     ----------
-    folder
-        Of an audit, a study, counterfactuals or features.
+    where
+        The folder of an audit, a study, counterfactuals or features, or its address, such as s3://bucket/run: what lies
+        there is read, not the copy of it on this computer.
     """
-    from equipoise.audit import Run
-    from equipoise.files import read_json
-    from equipoise.images.resuming import verify_set
+    from equipoise.audit import verify as verify_all
 
-    records = [folder / name for name in ("set.json", "features.json")]
-    made = next((record for record in records if record.is_file()), None)
-    damaged = verify_set(folder, read_json(made)) if made else Run(folder).verify()
-    if not damaged:
-        say(f"Every file that {folder} lists is as it was written.")
-        return
-    table = plain_table("file", "repeat the command that wrote the folder: these are made again")
-    table.add_column("what is wrong")
-    for file, reason in damaged.items():
-        table.add_row(escape(file), escape(reason))
-    Console().print(table)
-    sys.exit(1)
+    found = []
+    for one in verify_all(where):
+        found.append(one)
+        state = f"{len(one.damaged)} damaged" if one.damaged else "as they were written"
+        say(f"{one.folder}: {one.trouble or f'{one.kind}, {one.files} files, {state}'}")
+    damaged = [(one, file, why) for one in found for file, why in one.damaged.items()]
+    if damaged:
+        again = "repeat the command that wrote the folder: these are made again"
+        table = plain_table("file", again)
+        table.add_column("what is wrong")
+        for one, file, why in damaged:
+            name = file if one.folder == "." else f"{one.folder}/{file}"
+            table.add_row(escape(name), escape(why))
+        Console().print(table)
+    unread = [one for one in found if one.trouble is not None]
+    if unread:
+        raise EquipoiseError(
+            f"Cannot verify {len(unread)} of {len(found)} runs and sets of {where}, beginning with "
+            f"{unread[0].folder}: {unread[0].trouble}"
+        )
+    if damaged:
+        sys.exit(1)
+    say(f"Every file that {where} lists is as it was written.")

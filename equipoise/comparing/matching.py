@@ -88,7 +88,7 @@ def rows_of(ids: Sequence[str], columns: Mapping[str, NDArray]) -> dict[str, NDA
 def _images(run: Run) -> Known:
     if not run.shards(IMAGES):
         raise EquipoiseError(
-            f"Cannot compare the run {str(run.folder)!r}: it has no measurements yet. Repeat its audit to finish it."
+            f"Cannot compare the run {run.where!r}: it has no measurements yet. Repeat its audit to finish it."
         )
     found = arrays(run.images().select("id", "label", "digest", '"group"'))
     rows = (found[name].tolist() for name in ("id", "label", "digest", "group"))

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from equipoise.audit.plan import Plan, Shard
-from equipoise.audit.preparing import look_around, prepare
+from equipoise.audit.preparing import arrive, look_around, prepare
 from equipoise.classifiers import Classifier
 from equipoise.cost.calibration import Batches, Calibration, Size, Unit
 from equipoise.errors import EquipoiseError
@@ -166,7 +166,7 @@ def estimate_cost(
         classifiers,
         data,
         probes,
-        out,
+        arrive(out),
         "local",
         limit=limit,
         seed=seed,

@@ -12,7 +12,15 @@ from equipoise.locks import NAME as LOCK
 from equipoise.repairs import note_repairs
 from equipoise.store import find_damage, read_facts
 
-__all__ = ["SetKind", "earlier", "refuse_strangers", "shard_file", "survey", "verify_set"]
+__all__ = [
+    "SetKind",
+    "earlier",
+    "listed_files",
+    "refuse_strangers",
+    "shard_file",
+    "survey",
+    "verify_set",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +55,17 @@ def verify_set(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
     """Files of a set that are not as they were written, and what is wrong with each; none when all is well.
 
     Raises:
+        EquipoiseError: what `listed_files` raises.
+    """
+    listed = listed_files(folder, record)
+    found = find_damage([folder / file for file in listed])
+    return {file: found[folder / file] for file in listed if folder / file in found}
+
+
+def listed_files(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    """The files that the record of a set lists, below its folder.
+
+    Raises:
         EquipoiseError: for a record that is none of a set, or names files outside the folder.
     """
     shards = record.get("shards") if isinstance(record, dict) else None
@@ -64,8 +83,7 @@ def verify_set(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
             raise EquipoiseError(
                 f"Cannot verify {folder}: its record names {str(file)[:100]!r}, which lies outside the folder."
             )
-    found = find_damage([folder / file for file in listed])
-    return {file: found[folder / file] for file in listed if folder / file in found}
+    return listed
 
 
 def refuse_strangers(folder: Path, kind: SetKind) -> None:

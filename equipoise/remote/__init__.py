@@ -12,7 +12,8 @@ Any file system that fsspec knows will do. Credentials are those of the environm
 GOOGLE_APPLICATION_CREDENTIALS and so on); none is written anywhere.
 """
 
+from equipoise.remote.looking import FilesHere, FilesThere
 from equipoise.remote.mirror import Mirror
 from equipoise.remote.place import Here, is_address, place, refuse_address
 
-__all__ = ["Here", "Mirror", "is_address", "place", "refuse_address"]
+__all__ = ["FilesHere", "FilesThere", "Here", "Mirror", "is_address", "place", "refuse_address"]

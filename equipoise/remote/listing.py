@@ -11,7 +11,7 @@ from typing import Any
 from equipoise.errors import EquipoiseError
 from equipoise.remote.opening import open_address, trouble
 
-__all__ = ["digest", "is_of_a_run", "is_shard", "list_run", "mark", "written"]
+__all__ = ["digest", "is_of_a_run", "is_shard", "list_all", "list_run", "mark", "written"]
 
 SHARD = r"(audit/)?shards/([\w.-]+/)*[\w.-]+\.parquet"
 OF_A_RUN = rf"{SHARD}|(audit/)?[\w-]+\.(json|sqlite)"
@@ -19,7 +19,12 @@ OF_A_RUN = rf"{SHARD}|(audit/)?[\w-]+\.(json|sqlite)"
 
 
 def list_run(address: str) -> dict[str, dict[str, Any]]:
-    """What is said of each file of the run at an address.
+    """What is said of each file of the run at an address; raises what `list_all` does."""
+    return {name: about for name, about in list_all(address).items() if is_of_a_run(name)}
+
+
+def list_all(address: str) -> dict[str, dict[str, Any]]:
+    """What is said of each file at an address and below it.
 
     Raises:
         EquipoiseError: when the address cannot be listed, or there are names that would lie outside the folder.
@@ -42,7 +47,7 @@ def list_run(address: str) -> dict[str, dict[str, Any]]:
             raise EquipoiseError(
                 f"Cannot read {address}: it is a file. Give the address of a folder."
             )
-        if is_of_a_run(name):
+        if name:
             files[name] = about
     return files
 

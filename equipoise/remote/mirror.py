@@ -1,7 +1,6 @@
 """The copy of a run that lies behind an address, and the drafts that are on their way there."""
 
 import contextlib
-import errno
 import os
 import re
 import shutil
@@ -13,24 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from equipoise.errors import EquipoiseError
-from equipoise.files import write_atomically
 from equipoise.progress import Progress
-from equipoise.remote.listing import digest, is_of_a_run, is_shard, list_run, mark, written
+from equipoise.remote.fetching import AT_ONCE, fetch, naming
+from equipoise.remote.listing import digest, is_of_a_run, is_shard, list_all, list_run, mark
+from equipoise.remote.looking import FilesThere
 from equipoise.remote.opening import is_lasting, open_address, trouble
 
 __all__ = ["Mirror"]
-
-AT_ONCE = 16
-"""Files fetched at a time."""
 
 WAITS = (1, 2, 4, 8, 15, 30, 60)
 """Seconds before each further attempt to send a file: two minutes without a network cost an audit nothing."""
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "STORAGE_EMULATOR_HOST")
 """Variables by which one address leads to different stores."""
-
-HERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of this machine's disk."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +161,18 @@ class Mirror:
         if damaged:
             self.pull(shown=False)
 
+    def named(self) -> contextlib.AbstractContextManager[None]:
+        """Errors of the block name the address, not the mirror."""
+        return naming(self.address, self.local)
+
+    def files(self) -> FilesThere:
+        """What lies at the address now, to be looked at.
+
+        Raises:
+            EquipoiseError: when the address cannot be listed.
+        """
+        return FilesThere(self, list_all(self.address), self._made(self._home))
+
     def resend(self, whole: Callable[[Path], bool]) -> None:
         """Sends the shards that an earlier call had measured and could not send.
 
@@ -215,22 +221,8 @@ class Mirror:
         return self._seen.get(name) == (mark(about), local.st_mtime_ns, local.st_size)
 
     def _fetch(self, name: str, about: Mapping[str, Any]) -> None:
-        def write(temporary: Path) -> None:
-            system, root = open_address(self.address)
-            try:
-                system.get_file(f"{root}/{name}", str(temporary))
-                size = temporary.stat().st_size
-                if is_shard(name) and size != about["size"]:
-                    raise OSError(errno.EIO, f"{size} of {about['size']} bytes came")
-            except Exception as error:
-                if isinstance(error, OSError) and error.errno in HERE:
-                    raise
-                raise trouble("fetch", f"{self.address}/{name}", error) from error
-            when = written(about)
-            os.utime(temporary, (when, when))
-
         target = self.local / name
-        write_atomically(target, write)
+        fetch(self.address, name, about, target)
         with contextlib.suppress(OSError):
             local = target.stat()
             self._seen[name] = (mark(about), local.st_mtime_ns, local.st_size)

@@ -1,5 +1,6 @@
 """Where a run is kept: a folder of this machine, or an address and its mirror, which answer to the same names."""
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path, PurePath
 
 from equipoise.bounds import parse_path
 from equipoise.errors import EquipoiseError
+from equipoise.remote.looking import FilesHere
 from equipoise.remote.mirror import Mirror
 
 __all__ = ["Here", "is_address", "place", "refuse_address"]
@@ -45,6 +47,14 @@ class Here:
 
     def mend(self, find: Callable[[Sequence[Path]], Mapping[Path, str]]) -> None:
         """Fetches damaged files again; there is nowhere to fetch them from."""
+
+    def named(self) -> contextlib.AbstractContextManager[None]:
+        """Errors of the block name the folder, as they are."""
+        return contextlib.nullcontext()
+
+    def files(self) -> FilesHere:
+        """What is in the folder, to be looked at."""
+        return FilesHere(self.folder)
 
     def resend(self, whole: Callable[[Path], bool]) -> None:
         """Sends drafts that an earlier call could not send."""

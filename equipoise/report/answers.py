@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from equipoise.report.packing import MISSING, halves, pack, pack_texts
 from equipoise.report.reading import Reading
+from equipoise.store import fetch_rows
 
 __all__ = ["FOOLED", "UNASKED", "WITHSTOOD", "WRONG", "Answers"]
 
@@ -41,7 +42,7 @@ class Answers:
     @cached_property
     def _images(self) -> list[tuple[str, int, str | None]]:
         """Id, label and group of every image, in the natural order of ids."""
-        found = self.reading.run.images().select("id", "label", "group").fetchall()
+        found = fetch_rows(self.reading.run.images().select("id", "label", "group"))
         return sorted(found, key=lambda image: (_natural(str(image[0])), str(image[0])))
 
     @cached_property

@@ -20,6 +20,7 @@ from equipoise.report.answers import Answers
 from equipoise.report.pictures import cut, size
 from equipoise.report.reading import Reading
 from equipoise.report.rows import shared
+from equipoise.store import fetch_rows
 
 __all__ = ["Attacked", "Exhibit", "Other", "gather"]
 
@@ -83,7 +84,7 @@ class Exhibit:
 def gather(reading: Reading, answers: Answers) -> list[Exhibit]:
     """The exhibits of all pictured images, in the order of `answers`."""
     run = reading.run
-    kept = run.images().filter("picture IS NOT NULL").select("id", "picture").fetchall()
+    kept = fetch_rows(run.images().filter("picture IS NOT NULL").select("id", "picture"))
     exhibits = {key: Exhibit(answers.places[key], picture) for key, picture in kept}
     places = {judged.name: place for place, judged in enumerate(reading.classifiers)}
 
@@ -105,7 +106,7 @@ def gather(reading: Reading, answers: Answers) -> list[Exhibit]:
         found = run.pictures(under.spec).select(
             "classifier", "id", "picture", "change", "amplification", "distance", "margin", "broken_by"
         )  # fmt: skip
-        for name, key, picture, change, factor, distance, lead, by in found.fetchall():
+        for name, key, picture, change, factor, distance, lead, by in fetch_rows(found):
             if key in exhibits and name in places:
                 left = Attacked(picture, change, factor, distance, -lead, by or "")
                 exhibits[key].attacked[threat, places[name]] = left
@@ -119,7 +120,7 @@ def _strips(reading: Reading) -> list[tuple[str, bytes, list[int]]]:
         return []
     # Strips are the same for all classifiers.
     shown = reading.run.pictures(drawn.spec, shared(reading, drawn.spec))
-    return shown.select("id", "picture", "strip").fetchall()
+    return fetch_rows(shown.select("id", "picture", "strip"))
 
 
 def _gradients(reading: Reading) -> list[tuple[str, str, bytes]]:
@@ -128,7 +129,7 @@ def _gradients(reading: Reading) -> list[tuple[str, str, bytes]]:
     spec = next((spec for spec in specs if reading.run.shards(spec)), None)
     if spec is None:
         return []
-    return reading.run.pictures(spec).select("classifier", "id", "picture").fetchall()
+    return fetch_rows(reading.run.pictures(spec).select("classifier", "id", "picture"))
 
 
 def _nearest(original: bytes, strip: bytes, classes: list[int], label: int) -> Other | None:

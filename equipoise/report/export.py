@@ -23,6 +23,7 @@ from equipoise.report.figure import Figure
 from equipoise.report.figures import chart_all, complete
 from equipoise.report.reading import Reading
 from equipoise.report.tables import builders, tables
+from equipoise.store import fetch_rows
 from equipoise.streams import digest
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def write_table(run: Run, name: str, out: str | Path, *, exact: bool = False) ->
     known = builders(run)
     if name not in known:
         raise EquipoiseError(
-            f"Cannot export the table {name!r} of {run.folder}: it has none of that name. {did_you_mean(name, known)}"
+            f"Cannot export the table {name!r} of {run.where}: it has none of that name. {did_you_mean(name, known)}"
         )
     return write_relation(known[name](), out, exact=exact)
 
@@ -151,7 +152,7 @@ def formulas(relation: "DuckDBPyRelation") -> int:
         for column, kind in _columns(relation)
         if kind == "VARCHAR"
     ]
-    return relation.aggregate(" + ".join(counts) or "0").fetchall()[0][0]
+    return fetch_rows(relation.aggregate(" + ".join(counts) or "0"))[0][0]
 
 
 def _columns(relation: "DuckDBPyRelation") -> list[tuple[str, str]]:
@@ -177,14 +178,14 @@ def _find_chart(run: Run, name: str, known: Mapping[str, Figure]) -> str:
         return titled[0]
     if titled:
         raise EquipoiseError(
-            f"Cannot export the chart {name!r} of {run.folder}: {len(titled)} have that title. Give a name: "
+            f"Cannot export the chart {name!r} of {run.where}: {len(titled)} have that title. Give a name: "
             f"{', '.join(titled)}."
         )
     titles = [figure.title for figure in known.values()]
     near = did_you_mean(name, [*known, *titles])
     hint = near if near.startswith("Did") else f"Known: {', '.join(known)}."
     raise EquipoiseError(
-        f"Cannot export the chart {name!r} of {run.folder}: it has none of that name or title. {hint}"
+        f"Cannot export the chart {name!r} of {run.where}: it has none of that name or title. {hint}"
     )
 
 

@@ -73,7 +73,7 @@ def model_card(run: Run, classifier: str, *, licence: str | None = None) -> str:
     """
     if classifier not in run.classifiers:
         raise EquipoiseError(
-            f"Cannot write a model card of {classifier!r}: the run {run.folder} has no classifier of that name. "
+            f"Cannot write a model card of {classifier!r}: the run {run.where} has no classifier of that name. "
             f"{did_you_mean(classifier, run.classifiers)}"
         )
     reading = Reading(run)

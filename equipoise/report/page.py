@@ -80,10 +80,11 @@ def write(run: Run | str | Path, out: str | Path) -> Written:
     """Like `report`, and says what the page had no room for."""
     reading = Reading(run if isinstance(run, Run) else Run(run))
     out = Path(out).expanduser()
-    reading.run.read()
-    gallery = hang(reading)
-    # What UTF-8 cannot say (half of a surrogate pair in a file name) becomes a question mark.
-    page = render(reading, gallery).encode("utf-8", "replace")
+    with reading.run.named():
+        reading.run.read()
+        gallery = hang(reading)
+        # What UTF-8 cannot say (half of a surrogate pair in a file name) becomes a question mark.
+        page = render(reading, gallery).encode("utf-8", "replace")
     write_atomically(out, lambda temporary: temporary.write_bytes(page))
     return Written(out, gallery.note)
 

@@ -18,6 +18,7 @@ from equipoise.probes import Adversarial, LargeEps
 from equipoise.report.export import file_names, write_relation
 from equipoise.report.reading import Reading
 from equipoise.report.tables import relation_of
+from equipoise.store import fetch_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,7 @@ def write_pictures(run: Run, folder: str | Path, *, exact: bool = False) -> int:
         rows.append((file, called, group, name, shows, classifier, said))
     if not rows:
         raise EquipoiseError(
-            f"Cannot write pictures of {run.folder}: it kept none. Audit with --pictures above 0."
+            f"Cannot write pictures of {run.where}: it kept none. Audit with --pictures above 0."
         )
     table = relation_of(dict.fromkeys(COLUMNS, "VARCHAR"), rows)
     write_relation(table, folder / "metadata.csv", exact=exact)
@@ -77,13 +78,13 @@ def _pictures(
     run = reading.run
     if run.shards("images"):
         kept = run.images().filter("picture IS NOT NULL").select("id", "label", "group", "picture")
-        for name, label, group, picture in kept.fetchall():
+        for name, label, group, picture in fetch_rows(kept):
             yield name, label, group, "original", None, None, picture
     for kind, column in ATTACKS.items():
         for spec in reading.specs(kind):
             if run.shards(spec):
                 about = ("id", "label", "group", "classifier", column, "picture")
-                for name, label, group, classifier, answer, picture in (
-                    run.pictures(spec).select(*about).fetchall()
+                for name, label, group, classifier, answer, picture in fetch_rows(
+                    run.pictures(spec).select(*about)
                 ):
                     yield name, label, group, spec, classifier, answer, picture

@@ -20,6 +20,7 @@ from equipoise.audit.plan import IMAGES
 from equipoise.norms import Threat, format_radius
 from equipoise.probes import Adversarial, Counterfactual, Probe, Standard, load_probe
 from equipoise.report.by_image import ByImage, paired
+from equipoise.store import fetch_rows
 
 __all__ = ["Drawn", "Judged", "Reading", "Under"]
 
@@ -235,7 +236,7 @@ class Reading:
         """PNGs of the pictured images by id."""
         if not self.run.shards(IMAGES):
             return {}
-        return dict(self.run.pictures(IMAGES).select("id", "picture").fetchall())
+        return dict(fetch_rows(self.run.pictures(IMAGES).select("id", "picture")))
 
     @cached_property
     def facts(self) -> dict[tuple[str, str], list[dict[str, Any]]]:

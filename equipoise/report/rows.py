@@ -12,6 +12,7 @@ from PIL import Image
 
 from equipoise.report.pictures import data_uri, webps
 from equipoise.report.reading import Reading
+from equipoise.store import fetch_rows
 
 __all__ = ["Picked", "Pictured", "arrange", "listed", "pick", "shared"]
 
@@ -82,7 +83,7 @@ def arrange(
     labels: dict[str, int] = {}
     kept: dict[str, dict[str, bytes]] = {}
     about = run.pictures(spec, names).select("id", "label", "classifier", "picture")
-    for key, label, name, picture in about.fetchall():
+    for key, label, name, picture in fetch_rows(about):
         labels[key] = label
         kept.setdefault(key, {})[name] = picture
     by_class: dict[int, list[str]] = {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from equipoise.report.reading import Drawn, Reading
 from equipoise.report.rows import arrange, listed, shared
+from equipoise.store import fetch_rows
 
 __all__ = ["Grid", "Strip", "Tile", "lay"]
 
@@ -66,7 +67,7 @@ def lay(reading: Reading, drawn: Drawn) -> Grid | None:
         return None
     shown = run.pictures(drawn.spec, names)
     shown = shown.filter(f"id IN ({listed([row.id for row in picked.rows])})")
-    classes: dict[str, list[int]] = dict(shown.select("id", "strip").fetchall())
+    classes: dict[str, list[int]] = dict(fetch_rows(shown.select("id", "strip")))
     columns = sorted({c for strip in classes.values() for c in strip})
     in_columns = len(columns) <= COLUMNS
     rows = []

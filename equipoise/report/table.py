@@ -17,6 +17,7 @@ from equipoise.probes import (
 )
 from equipoise.report.reading import Reading
 from equipoise.report.words import count, number, percent
+from equipoise.store import fetch_rows
 
 __all__ = ["Cell", "Table", "among", "cell", "group_sizes", "tabulate"]
 
@@ -107,7 +108,7 @@ def group_sizes(reading: Reading) -> list[tuple[str, str]]:
     """How many images each group has; nothing when the images have no groups."""
     if not reading.run.shards("images"):
         return []
-    groups = [group for (group,) in reading.run.images().select('"group"').fetchall()]
+    groups = [group for (group,) in fetch_rows(reading.run.images().select('"group"'))]
     if all(group is None for group in groups):
         return []
     sizes = Counter("no group" if group is None else str(group) for group in groups)

@@ -7,6 +7,8 @@ while somebody looks, and again no sooner than five times its own making after t
 import logging
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,12 +34,16 @@ class Page:
 class Pages:
     """Makes pages of the run in a folder.
 
+    Arguments:
+        named: in its block errors name the run as its user does.
+
     Attributes:
         newest: the last page made, None before the first.
         trouble: why the last one could not be made, None when it could.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, named: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        self._named = named
         self.newest: Page | None = None
         self.trouble: str | None = None
         self._mark: str | None = None
@@ -63,7 +69,8 @@ class Pages:
     def _make(self, folder: Path, mark: str) -> None:
         began = time.monotonic()
         try:
-            self.newest = Page(mark, render(Reading(Run(folder))))
+            with self._named():
+                self.newest = Page(mark, render(Reading(Run(folder))))
             self.trouble = None
         except EquipoiseError as error:
             self.trouble = str(error)

@@ -28,6 +28,7 @@ from equipoise.counterfactuals import CounterfactualSet
 from equipoise.errors import EquipoiseError
 from equipoise.images import encode_png
 from equipoise.probes import Adversarial, Counterfactual, load_probe
+from equipoise.store import fetch_rows
 from equipoise.streams import digest
 
 __all__ = ["PER_KIND", "Question", "choose"]
@@ -73,7 +74,7 @@ def choose(run: Run, *, per_kind: int = PER_KIND, seed: int = 0) -> list[Questio
     """
     if run.record["status"] != "complete":
         raise EquipoiseError(
-            f"Cannot ask people about the run {str(run.folder)!r}: its audit has not finished, and what they are "
+            f"Cannot ask people about the run {run.where!r}: its audit has not finished, and what they are "
             "asked about is drawn from the whole. Wait for it, or repeat its command."
         )
     probes = {spec: load_probe(spec) for spec in run.probes}
@@ -96,29 +97,29 @@ def choose(run: Run, *, per_kind: int = PER_KIND, seed: int = 0) -> list[Questio
         chosen += _pick([by_kind[kind][k] for k in shuffled], per_kind, used)
     if not chosen:
         raise EquipoiseError(
-            f"Cannot ask people about the run {str(run.folder)!r}: it keeps no pictures. Audit with --pictures 48."
+            f"Cannot ask people about the run {run.where!r}: it keeps no pictures. Audit with --pictures 48."
         )
     return _alike(chosen if made is None else _fetched(made, chosen))
 
 
 def _originals(run: Run) -> list[Question]:
-    rows = run.images().filter("picture IS NOT NULL").select("id", "label", "picture").fetchall()
+    shown = run.images().filter("picture IS NOT NULL")
+    rows = fetch_rows(shown.select("id", "label", "picture"))
     return [Question("original", name, label, label, "", None, png) for name, label, png in rows]
 
 
 def _attacked(run: Run, spec: str) -> list[Question]:
     """Those that were right before, are wrong after, and are taken for a class that people can name."""
-    rows = (
+    found = (
         run.pictures(spec)
         .filter("success AND distance > 0 AND adversarial_prediction <> label")
         .filter(f"adversarial_prediction < {len(run.record['data']['classes'])}")
         .select("id", "label", "adversarial_prediction", "classifier", "picture")
-        .fetchall()
     )
     threat = spec.partition(":")[2].partition("?")[0]
     return [
         Question("adversarial", name, label, seen, f"{threat}, {classifier}", None, png)
-        for name, label, seen, classifier, png in rows
+        for name, label, seen, classifier, png in fetch_rows(found)
     ]
 
 
@@ -134,7 +135,7 @@ def _open(run: Run, spec: str, probe: Counterfactual) -> CounterfactualSet | Non
 
 def _stored(run: Run, spec: str, made: CounterfactualSet) -> list[Question]:
     """The set's counterfactuals of audited images; their pictures are fetched once they are chosen."""
-    audited = set(run.images().select("id", "digest").fetchall())
+    audited = set(fetch_rows(run.images().select("id", "digest")))
     judged = bool(made.record["made_by"]["oracles"])
     found = []
     for kind, split in (("same", "same"), ("counterfactual", "test")):
@@ -167,7 +168,7 @@ def _fetched(made: CounterfactualSet, chosen: Sequence[Question]) -> list[Questi
 def _pictured(run: Run, spec: str) -> list[Question]:
     """The first counterfactual of each class of the images that the run pictures."""
     width = run.record["data"]["shape"][2]
-    rows = run.pictures(spec).select("id", "label", "strip", "picture").fetchall()
+    rows = fetch_rows(run.pictures(spec).select("id", "label", "strip", "picture"))
     # What a strip shows is the same for all classifiers.
     strips = {name: (label, classes, png) for name, label, classes, png in rows}
     found = []

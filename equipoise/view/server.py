@@ -3,6 +3,7 @@ the human check."""
 
 import json
 import shlex
+from contextlib import nullcontext
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -52,14 +53,16 @@ def application(
         questions: how many pictures of each kind the human check asks about at most.
         seed: of their choice and order.
     """
-    watch, pages = Watch(folder), Pages()
+    named = nullcontext if home is None else home.named
+    watch, pages = Watch(folder), Pages(named)
     remote = Fetching(home) if isinstance(home, Mirror) else None
     people = refuse(remote) if remote else routes(folder, per_kind=questions, seed=seed)
 
     def look() -> dict[str, Any]:
         trouble = remote.fetch() if remote else None
         try:
-            seen = watch.look()
+            with named():
+                seen = watch.look()
         except EquipoiseError as error:
             return _say(Progress("waiting"), pages, str(error))
         except (ArithmeticError, LookupError, TypeError, ValueError):
