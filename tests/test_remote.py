@@ -501,7 +501,10 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("fault", SPOILT)
-def test_messages_name_the_address_and_not_the_copy(fault, held, judged, machine, capsys):
+def test_messages_name_the_address_and_not_the_copy(
+    fault, held, judged, machine, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     start, change = SPOILT[fault]
     system, root = MemoryFileSystem(), held.removeprefix("memory:/")
     system.pipe_file(f"{root}/claims.json", b"{}")
