@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from equipoise.classifiers import Classifier
 from equipoise.counterfactuals import (
@@ -38,19 +37,9 @@ def fitted(train: Images, recipe: Recipe) -> Images:
 
 
 def denoiser_recipe(train: Images, asked: Settings) -> DenoiserRecipe:
-    """What suits the size of the images, with whatever else was asked for."""
-    given = {
-        "steps": asked.denoiser_steps,
-        "width": asked.denoiser_width,
-        "patch": asked.denoiser_patch,
-        "batch": asked.denoiser_batch,
-    }
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if asked.denoiser_patch is not None:
-        # At the second of the network's levels, as the recipes that suit have it.
-        side = min(train.shape[1:]) // asked.denoiser_patch
-        chosen["attention"] = ((side + 1) // 2,)
-    return replace(suited_recipe(train.shape), seed=asked.seed, **chosen)
+    """What suits the size of the images, with the number of steps that was asked for."""
+    recipe = replace(suited_recipe(train.shape), seed=asked.seed)
+    return recipe if asked.denoiser_steps is None else replace(recipe, steps=asked.denoiser_steps)
 
 
 def train_oracles(

@@ -32,10 +32,7 @@ class Settings:
         recipe: of every classifier.
         attack_steps: of projected gradient descent in each training step.
         denoiser: spec of a denoiser to use; one is trained when empty.
-        denoiser_steps: of that training; this one and the next three are what suits the size of the images when None.
-        denoiser_width: of its network.
-        denoiser_patch: side of the squares of pixels that become its channels.
-        denoiser_batch: images in each of its training steps.
+        denoiser_steps: of that training; what suits the size of the images when None.
         samples: of the denoiser, which say how good it is by itself, beside images of the split "test" if there is one.
         width: of the neighbourhoods, such as "0.3", in network units, or "18%" of the data's L2 size.
         guidance: of the sampler.
@@ -62,9 +59,6 @@ class Settings:
     attack_steps: int = 7
     denoiser: str = ""
     denoiser_steps: int | None = None
-    denoiser_width: int | None = None
-    denoiser_patch: int | None = None
-    denoiser_batch: int | None = None
     samples: int = 1000
     width: str = "18%"
     guidance: float = 2.0

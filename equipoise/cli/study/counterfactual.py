@@ -35,9 +35,6 @@ def counterfactual(
     attack_steps: int = 7,
     denoiser: str = "",
     denoiser_steps: int | None = None,
-    denoiser_width: int | None = None,
-    denoiser_patch: int | None = None,
-    denoiser_batch: int | None = None,
     samples: int = 1000,
     width: str = "18%",
     guidance: float = 2.0,
@@ -102,13 +99,7 @@ def counterfactual(
     denoiser
         A denoiser to use instead of training one: local:DIR, edm:FILE.pkl?unconditional=FILE.pkl, diffusers:FOLDER.
     denoiser_steps
-        Steps of the denoiser's training; as the next three, what suits the size of the images when left out.
-    denoiser_width
-        Channels at the first level of its network.
-    denoiser_patch
-        Side of the squares of pixels that become its channels.
-    denoiser_batch
-        Images in each step of its training.
+        Steps of the denoiser's training; what suits the size of the images when left out.
     samples
         Of the denoiser, which say how good it is by itself.
     width
@@ -182,9 +173,6 @@ def counterfactual(
             attack_steps=attack_steps,
             denoiser=denoiser,
             denoiser_steps=denoiser_steps,
-            denoiser_width=denoiser_width,
-            denoiser_patch=denoiser_patch,
-            denoiser_batch=denoiser_batch,
             samples=samples,
             width=width,
             guidance=guidance,
